@@ -4,7 +4,7 @@ import gc
 import importlib.util
 import os
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -55,6 +55,18 @@ def real_data_dir() -> Path:
     if folder is None:
         pytest.skip("no real votes here; set DISSENSUS_REAL_DATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Callable[[], str]]:
+    """``postgres_server()``: the URL of a new database of Debian's server."""
+    from .annotate import postgres
+
+    if postgres.binaries() is None:
+        pytest.skip("no PostgreSQL: install Debian's package postgresql")
+    pytest.importorskip("psycopg")
+    with postgres.server() as fresh:
+        yield fresh
 
 
 @pytest.fixture(scope="session")

@@ -13,15 +13,6 @@ from . import postgres
 from .people import make_project
 
 
-@pytest.fixture(scope="session")
-def postgres_server():
-    if postgres.binaries() is None:
-        pytest.skip("no PostgreSQL: install Debian's package postgresql")
-    pytest.importorskip("psycopg")
-    with postgres.server() as fresh:
-        yield fresh
-
-
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.xdist_group("postgresql"))])
 def database(request, tmp_path):
     """The name of an empty database, in each of the two."""

@@ -12,6 +12,9 @@ from pathlib import Path
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """A folder in memory, where there is one."""
 
+LOCKED = "locked"
+"""The name of a database that asks for a password, for whoever makes it."""
+
 
 def binaries():
     """The folder of the newest server that is installed; None where there is none."""
@@ -30,6 +33,8 @@ def server(*, fsync=False):
     run = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     try:
         subprocess.run([*as_owner, bin / "initdb", "-D", data, "-A", "trust", "-U", "tester", "-E", "UTF8"], **run)
+        hba = data / "pg_hba.conf"
+        hba.write_text(f"local {LOCKED} all scram-sha-256\n{hba.read_text()}")
         options = f"-k {socket} -c listen_addresses='' -c fsync={'on' if fsync else 'off'} -c max_connections=50"
         start = [bin / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start"]
         subprocess.run([*as_owner, *start], **run)

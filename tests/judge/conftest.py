@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import subprocess
@@ -112,9 +113,24 @@ def llama_server(
         yield RealServer(url, "tiny.gguf", source)
 
 
+@pytest.fixture(scope="session")
+def new_schema(postgres_server: Callable[[], str]) -> Callable[[], str]:
+    """``new_schema()``: the URL of an empty place for a store in PostgreSQL."""
+    url, numbers = postgres_server(), itertools.count(1)
+    return lambda: f"{url}&schema=s{next(numbers)}"
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[JudgmentStore]:
-    with JudgmentStore(tmp_path / "judgments.db") as opened:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where a store may be made: a file, or where a test is marked with ``on_both`` in PostgreSQL, too."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return tmp_path / "judgments.db"
+    return str(request.getfixturevalue("new_schema")())
+
+
+@pytest.fixture
+def store(place: Path | str) -> Iterator[JudgmentStore]:
+    with JudgmentStore(place) as opened:
         yield opened
 
 

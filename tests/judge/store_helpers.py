@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from dissensus.judges.job import AskingOptions
 from dissensus.judges.language.choice_distribution import ChoiceDistribution
@@ -23,6 +24,12 @@ CREATE INDEX judgments_by_pair ON judgments (judge, pair_id, sample, shown);
 PRAGMA application_id = 0x64697373;
 PRAGMA user_version = 1;
 """
+
+
+on_both = pytest.mark.parametrize(
+    "place", ["sqlite", pytest.param("postgresql", marks=pytest.mark.xdist_group("postgresql"))], indirect=True
+)
+"""Marks a test of what SQL could make different; ``place`` is that of the fixture ``store``, too."""
 
 
 class Model:

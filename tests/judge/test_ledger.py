@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from store_helpers import on_both
 
 from dissensus.errors import InputError
 from dissensus.judges.language.messages import Ask, Usage
@@ -36,6 +37,7 @@ def claim(store: JudgmentStore, ledger: Ledger, key: bytes = ASK.key, cost: floa
         return ledger.claim([(replace(ASK, key=key), ESTIMATE, cost)])[0]
 
 
+@on_both
 def test_what_a_dead_run_had_in_flight_is_counted_and_free_again(store) -> None:
     died = subprocess.run([sys.executable, "-c", CLAIM_AND_DIE, str(store.path)], check=False)
     assert died.returncode == 9
@@ -54,6 +56,7 @@ def test_what_a_dead_run_had_in_flight_is_counted_and_free_again(store) -> None:
     assert total.cost == pytest.approx(0.35)
 
 
+@on_both
 def test_what_a_live_run_has_in_flight_is_not_asked_by_another(store) -> None:
     with JudgmentStore(store.path) as other:
         first, second = Ledger(store, "judge"), Ledger(other, "judge")
@@ -62,6 +65,7 @@ def test_what_a_live_run_has_in_flight_is_not_asked_by_another(store) -> None:
             assert claim(other, second) is None
 
 
+@on_both
 def test_runs_of_another_host_are_dead_only_if_somebody_says_so(store) -> None:
     with store.transaction() as connection:
         connection.execute("INSERT INTO runs (judge, host, process, started) VALUES ('judge', 'elsewhere', '1:2', '')")
@@ -71,11 +75,14 @@ def test_runs_of_another_host_are_dead_only_if_somebody_says_so(store) -> None:
             (ASK.key,),
         )
     here = Ledger(store, "judge")
-    for take_over in (False, True):
-        with here.running(take_over=take_over):
-            assert (claim(store, here) is not None) == take_over
+    with JudgmentStore(store.path) as elsewhere:
+        elsewhere.database.hold_run(1)  # a database sees that it lives
+        for take_over in (False, True):
+            with here.running(take_over=take_over):
+                assert (claim(store, here) is not None) == take_over
 
 
+@on_both
 def test_attempts_that_are_free_and_answered_leave_no_row(store) -> None:
     ledger = Ledger(store, "judge")
     with ledger.running(), store.transaction():
@@ -84,6 +91,7 @@ def test_attempts_that_are_free_and_answered_leave_no_row(store) -> None:
     assert spent(store, "judge").attempts == 0
 
 
+@on_both
 def test_an_account_counts_every_run_once_and_what_is_in_flight(store) -> None:
     account, other = Account(store, ["judge", "twin"]), Account(store, ["twin"])
     ledgers = [Ledger(store, name) for name in ("judge", "twin", "stranger")]
@@ -101,6 +109,7 @@ def test_an_account_counts_every_run_once_and_what_is_in_flight(store) -> None:
     assert other.cost() == pytest.approx(total / 2)
 
 
+@on_both
 def test_what_does_not_fit_into_the_room_is_not_sent(store) -> None:
     asks = [(replace(ASK, key=str(i).encode()), ESTIMATE, 0.4) for i in range(3)]
     ledger = Ledger(store, "judge")

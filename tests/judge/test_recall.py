@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from judge_helpers import PAIRS, QUIET, FakeModel, FakeServer, a_judge, check_complete
+from store_helpers import on_both
 
 from dissensus.cli.judgments import command as judgments
 from dissensus.cli.options import command_of_step
@@ -37,6 +38,7 @@ AGES = ("young", "old")
 TWO = ("You are a nurse.", "You are a poet.")
 
 
+@on_both
 def test_readings_give_votes_at_any_setting_without_asking_again(store):
     judge, model = a_judge(mode="exact"), FakeServer()
     summary = ask_model(PAIRS, judge, model, store, QUIET)
@@ -139,6 +141,7 @@ def test_another_population_is_another_judge(store, mode):
         assert {j.persona for j in Recall(store, judge.name, PAIRS).judgments()} == set(judge.config.personas)
 
 
+@on_both
 @pytest.mark.parametrize("mode", ["sample", "exact"])
 def test_a_name_without_personas_is_gone_on_with_by_these_personas_alone(store, mode):
     """So judges were called once, and two populations had one name, with the settings of the last one."""
@@ -167,6 +170,7 @@ def test_one_order_of_personas_that_were_asked_in_both_is_recalled_whole(store, 
         Recall(store, judge.name, PAIRS, n=2)
 
 
+@on_both
 @pytest.mark.parametrize("mode", ["sample", "exact"])
 def test_what_a_stopped_run_left_of_a_pair_is_counted(store, tmp_path, mode):
     judge = a_judge(mode=mode)
@@ -201,6 +205,7 @@ def test_an_order_without_a_valid_reply_is_no_second_order(store):
     assert (found.unfinished, found.in_one_order) == (0, 1)
 
 
+@on_both
 def test_a_judge_that_always_says_a_flips_on_every_swap(store):
     judge = a_judge()
     ask_model([p for p in PAIRS if p.id != "p7"], judge, FakeModel(), store, QUIET)

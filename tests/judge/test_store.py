@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from store_helpers import on_both
 
 import dissensus
 from dissensus.errors import InputError, OutputError
@@ -27,6 +28,7 @@ def judgment(pair_id: str, sample: int = 0, judge: str = "j-1", **changes) -> Ju
     return Judgment(**{"pair_id": pair_id, "judge": judge, "sample": sample, "choice": "a"} | changes)
 
 
+@on_both
 def test_what_goes_in_comes_out(store):
     rows = [
         judgment("p0", 0, choice="b", probability_a=0.25, reply="Choice: B"),
@@ -37,6 +39,7 @@ def test_what_goes_in_comes_out(store):
     assert list(store.judgments()) == rows
 
 
+@on_both
 def test_a_judgment_is_kept_once_and_the_first_one_stays(store):
     assert store.add([judgment("p0")], PAIRS) == 1
     assert store.add([judgment("p0", choice="b"), judgment("p1")], PAIRS) == 1
@@ -58,12 +61,14 @@ def test_the_key_covers_all_that_decides_the_answer():
     assert judgment_key("j-1", labelled, 0, "ab") == base
 
 
+@on_both
 def test_missing_lists_what_is_not_there(store):
     keys = {judgment_key("j-1", PAIRS[name], sample, "ab"): (name, sample) for name in PAIRS for sample in range(200)}
     store.add([judgment("p1", sample) for sample in range(200)], PAIRS)
     assert {keys[key] for key in store.missing(keys)} == {(n, s) for n in ("p0", "p2") for s in range(200)}
 
 
+@on_both
 def test_judgments_are_chosen_by_judge_pair_and_number(store):
     rows = [judgment(name, sample, judge) for judge in ("j-1", "k-1") for name in PAIRS for sample in range(4)]
     store.add(rows, PAIRS)
@@ -92,30 +97,30 @@ with JudgmentStore(path) as store:
 """
 
 
-def write(path: Path, judge: str, count: int) -> subprocess.Popen[str]:
+def write(path: Path | str, judge: str, count: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", _WRITER, str(path), judge, str(count)]
     environment = os.environ | {"PYTHONPATH": str(Path(dissensus.__file__).parents[1])}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
-def test_several_processes_write_at_once(tmp_path):
-    path = tmp_path / "judgments.db"
-    workers = [write(path, judge, 100) for judge in ("j-1", "j-2", "j-2")]
+@on_both
+def test_several_processes_write_at_once(place):
+    workers = [write(place, judge, 100) for judge in ("j-1", "j-2", "j-2")]
     for worker in workers:
         worker.communicate(timeout=60)
     assert [worker.returncode for worker in workers] == [0] * 3
-    with JudgmentStore(path) as store:
+    with JudgmentStore(place) as store:
         assert store.judges() == {"j-1": 100, "j-2": 100}
 
 
-def test_a_killed_process_leaves_whole_batches_and_all_it_reported(tmp_path):
-    path = tmp_path / "judgments.db"
-    with write(path, "j-1", 10**9) as child:
+@on_both
+def test_a_killed_process_leaves_whole_batches_and_all_it_reported(place):
+    with write(place, "j-1", 10**9) as child:
         assert child.stdout
         seen = [child.stdout.readline() for _ in range(20)]
         child.send_signal(signal.SIGKILL)
         reported = int("".join([*seen, child.stdout.read()]).split()[-1])
-    with JudgmentStore(path) as store:
+    with JudgmentStore(place) as store:
         kept = sorted(j.sample for j in store.judgments())
         assert kept == list(range(len(kept)))
         assert len(kept) % 10 == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from store_helpers import PAIRS, VERSION_1, Model, fill
+from store_helpers import PAIRS, VERSION_1, Model, fill, on_both
 
 from dissensus.cli import group
 from dissensus.errors import InputError, OutputError
@@ -138,6 +138,7 @@ def is_found(path: Path) -> bool:
         return "the store is damaged" in str(error)
 
 
+@on_both
 def test_rows_without_a_checksum_are_counted_as_such(store) -> None:
     store.add([Judgment(pair_id="p0", judge="gpt4-1", sample=1, choice="a", reply="first")], {"p0": PAIRS[0]})
     with store.transaction() as connection:
@@ -207,4 +208,4 @@ def test_a_full_disk_is_called_that(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
     error = sqlite3.OperationalError("disk I/O error")
     error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
-    assert "the disk is full" in str(store._explain(error, "cannot be read"))
+    assert "the disk is full" in str(store.database.explain(error, "cannot be read"))

@@ -1,4 +1,4 @@
-"""The steps ``judgments …``: the judgments of a store listed, verified, recovered, exported, imported and compared."""
+"""The steps ``judgments …``: a store's judgments listed, verified, recovered, exported, copied, imported, compared."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _describe(store: JudgmentStore, judge: str, count: int) -> Iterator[str]:
     if is_exact:
         yield f"  judgments  {count:,} choice distributions"
     else:
-        query = "SELECT COUNT(DISTINCT pair_id), SUM(choice IS NULL) FROM judgments WHERE judge = ?"
+        query = "SELECT COUNT(DISTINCT pair_id), COUNT(*) - COUNT(choice) FROM judgments WHERE judge = ?"
         ((pairs, invalid),) = store.rows(query, (judge,))
         yield f"  judgments  {count:,} of {pairs:,} pairs, {invalid / count:.1%} name no winner"
     drawn_at = {"temperature": config["temperature"], "top_p": config["top_p"]} if is_exact else {}
@@ -123,6 +123,8 @@ def recover(settings: RecoverSettings) -> Lines:
     """Save what can be read of a damaged store. Raises InputError and OutputError."""
     from dissensus.judges.store.verify import recover as save
 
+    if not isinstance(settings.store, Path):
+        raise InputError(f"{settings.store}: what is recovered is an SQLite file; restore a database from its backup")
     found = save(settings.store, settings.out)
     saved = [f"{table:<10} {count:,} rows saved" for table, count in found.saved.items()]
     left = [f"left out   {found.damaged:,} rows that can be read and are not as they were stored"]
@@ -157,6 +159,34 @@ def export(settings: ExportSettings) -> Lines:
         count = exporting.export(store, out, judge=judge, distributions=settings.distributions)
     what = "choice distributions" if settings.distributions else "judgments"
     return Lines((f"written    {count:,} {what} to {out}",))
+
+
+class CopySettings(Settings):
+    """Copy a store into a new one, from SQLite to PostgreSQL or back: every row as it is, attempts and costs too.
+
+    The copy is compared with the store, row by row. The store is left as it is; what judges add to it meanwhile is not
+    in the copy, so let them end first.
+    """
+
+    source: Annotated[StorePlace, Reads("store"), Argument("FROM")]
+    """The store: an SQLite file or a postgresql:// URL."""
+    to: Annotated[StorePlace, Writes("store"), Argument("TO")]
+    """The new one: a file that is not there yet, or a database (or schema) without judgments."""
+
+
+def copy(settings: CopySettings) -> Lines:
+    """Copy a store into a new one. Raises InputError and OutputError."""
+    from dissensus.judges.store.attempts import open_runs
+    from dissensus.judges.store.copying import copy as copy_rows
+
+    with _open(settings.source) as store:
+        counts = copy_rows(store, settings.to)
+        running = [
+            f"unfinished run of {run.judge}: process {run.pid} on {run.host}; what it adds is not in {settings.to}"
+            for run in open_runs(store)
+        ]
+    copied = [f"{table:<10} {count:,} rows" for table, count in counts.items()]
+    return Lines((*copied, *running, f"written    {settings.to}, each row equal to that of {settings.source}"))
 
 
 class ImportSettings(Settings):
@@ -255,6 +285,7 @@ VERBS: Mapping[str, tuple[type[Settings], Callable[..., Lines]]] = {
     "verify": (VerifySettings, verify),
     "recover": (RecoverSettings, recover),
     "export": (ExportSettings, export),
+    "copy": (CopySettings, copy),
     "import": (ImportSettings, import_verdicts),
     "compare": (CompareSettings, compare),
 }

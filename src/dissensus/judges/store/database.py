@@ -55,6 +55,10 @@ class Database(ABC):
         """Run ``INSERT … RETURNING id`` for each row; returns the ids."""
 
     @abstractmethod
+    def add(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Add many rows to a table that has none of them, within a transaction."""
+
+    @abstractmethod
     def explain(self, error: Exception, what: str) -> Exception:
         """Say what an error of the driver means."""
 

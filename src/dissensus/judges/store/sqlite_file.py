@@ -6,7 +6,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class SqliteFile(Database):
         """Iterate over the rows of a query, as they are read."""
         try:
             # No "yield from": a reader that stops early would close a cursor of a store that is closed by then.
-            for row in self.connection.execute(query, arguments):  # type: ignore[arg-type]  # noqa: UP028
+            for row in self.connection.execute(query, arguments):  # noqa: UP028
                 yield row
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise self.explain(error, "cannot be read") from error
@@ -80,6 +80,11 @@ class SqliteFile(Database):
     def insert(self, query: str, rows: Sequence[Sequence[Any]]) -> list[int]:
         """Insert row by row."""
         return [self.connection.execute(query, row).fetchone()[0] for row in rows]
+
+    def add(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Add rows as they come."""
+        marks = ", ".join("?" * len(columns))
+        self.connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
 
     def explain(self, error: Exception, what: str) -> Exception:
         """Say what SQLite's error means: a full disk, something else outside the file, or a damaged file."""

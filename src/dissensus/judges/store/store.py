@@ -106,7 +106,7 @@ class JudgmentStore:
         """Insert (key, content, judgment) rows that are not there yet, within a transaction; returns how many."""
         values = [_row(key, content, judgment) for key, content, judgment in rows]
         query = "INSERT INTO judgments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-        return max(0, self.connection.executemany(query, values).rowcount)
+        return max(0, int(self.connection.executemany(query, values).rowcount))
 
     def insert_distributions(self, rows: Iterable[tuple[bytes, StoredDistribution]]) -> None:
         """Insert (key, choice distribution) rows that are not there yet, within a transaction."""
