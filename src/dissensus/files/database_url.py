@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from pydantic import BeforeValidator, GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from pydantic import PlainSerializer, PlainValidator
 
 from dissensus.errors import InputError
 
@@ -59,12 +58,6 @@ class DatabaseUrl:
     def __str__(self) -> str:
         return self.shown
 
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Let settings hold one; in JSON and YAML it has no password."""
-        shown = core_schema.plain_serializer_function_ser_schema(str, when_used="json")
-        return core_schema.is_instance_schema(cls, serialization=shown)
-
 
 def _unreadable() -> InputError:
     return InputError(
@@ -91,9 +84,19 @@ def place_of(place: str | Path | DatabaseUrl) -> Path | DatabaseUrl:
     return DatabaseUrl.parse(place)
 
 
-def _if_text(value: Any) -> Any:
-    return place_of(value) if isinstance(value, str) else value
+def _place(value: Any) -> Path | DatabaseUrl:
+    if not isinstance(value, str | Path | DatabaseUrl):
+        raise ValueError(f"expected a file or a postgresql:// URL (found {value!r})")
+    return place_of(value)
 
 
-StorePlace = Annotated[Path | DatabaseUrl, BeforeValidator(_if_text)]
-"""A field that names a store: a file, or a database by its address."""
+def _name(value: Any) -> str | DatabaseUrl:
+    place = _place(value)
+    return place if isinstance(place, DatabaseUrl) else str(value)
+
+
+_IN_JSON = PlainSerializer(str, return_type=str, when_used="json")
+StorePlace = Annotated[Path | DatabaseUrl, PlainValidator(_place), _IN_JSON]
+"""A field that names a store: a file, or a database by its address, which in JSON has no password."""
+StoreName = Annotated[str | DatabaseUrl, PlainValidator(_name), _IN_JSON]
+"""The same, where the name of a file stays as it was given."""

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from dissensus.errors import InputError
-from dissensus.files.database_url import DatabaseUrl, StorePlace, is_postgres, place_of
+from dissensus.files.database_url import StoreName, StorePlace, place_of
 from dissensus.judge_calibration import CALIBRATION, Covariates, Target
 from dissensus.judges.base import AnyJudge, Estimate, JsonObject, JudgeSettings, Material, Orders, VoteKind
 from dissensus.settings import Option, Reads
@@ -175,18 +175,13 @@ class PublishedSettings(JudgeSettings):
         return sources if self.file is None else [self.file]
 
 
-def _address(value: Any) -> Any:
-    """Read the address of a database; the name of a file stays as it is, since fingerprints have it."""
-    return DatabaseUrl.parse(value) if isinstance(value, str) and is_postgres(value) else value
-
-
 class StoredSettings(JudgeSettings):
     """Judgments that `dissensus judge` has made already."""
 
     has_own_store = True
 
     name: Literal["store"] = "store"
-    store: Annotated[str | DatabaseUrl, BeforeValidator(_address), Reads("store")]
+    store: Annotated[StoreName, Reads("store")]
     """The judgments: an SQLite file or a postgresql:// URL."""
     judge: str = ""
     """Its full name, or the beginning of it; may be left out where the store has one judge."""
