@@ -180,7 +180,7 @@ def test_a_password_is_in_no_message_record_or_fingerprint(tmp_path: Path) -> No
     assert url.schema == "s"
     judge = TypeAdapter(AnyJudge).validate_python({"name": "store", "store": "postgresql://me:hunter2@h/db"})
     assert judge.deciding()["store"] == "postgresql://me@h/db"
-    assert "hunter2" not in judge.model_dump_json() + repr(judge)
+    assert "hunter2" not in judge.model_dump_json() + repr(judge) + repr(judge.model_dump())
     write_records(tmp_path / "pairs.jsonl", PAIRS[:2])
     pairs, place = str(tmp_path / "pairs.jsonl"), "postgresql://me:hunter2@127.0.0.1:9/none"
     verbs = [["judgments", verb, "--store", place] for verb in ("list", "verify")]

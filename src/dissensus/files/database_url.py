@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -18,15 +18,17 @@ _SECRETS = ("password", "sslpassword")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[\w.%-]*)(?::(\d*))?")
 
 
-@dataclass(frozen=True)
 class DatabaseUrl:
-    """``postgresql://USER@HOST/NAME``, with ``?schema=`` and whatever options libpq has."""
+    """``postgresql://USER@HOST/NAME``, with ``?schema=`` and whatever options libpq has.
 
-    shown: str
-    """Without any password: what goes into messages, records and fingerprints."""
-    options: tuple[tuple[str, str], ...] = field(repr=False)
-    """What libpq is told, by its own keywords."""
-    schema: str | None = None
+    Its text, which goes into messages, records and fingerprints, has no password.
+    """
+
+    def __init__(self, shown: str, options: Mapping[str, str], schema: str | None = None) -> None:
+        self._shown = shown
+        self.options = options
+        """What libpq is told, by its own keywords."""
+        self.schema = schema
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -53,10 +55,19 @@ class DatabaseUrl:
         schema = given.pop("schema", None)
         public = urlencode({k: v for k, v in query.items() if k not in _SECRETS}, quote_via=quote, safe="/")
         shown = f"postgresql://{name}{'@' if name else ''}{where}{parts.path}{'?' if public else ''}{public}"
-        return cls(shown, tuple(given.items()), schema)
+        return cls(shown, given, schema)
 
     def __str__(self) -> str:
-        return self.shown
+        return self._shown
+
+    def __repr__(self) -> str:
+        return f"DatabaseUrl({self._shown!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DatabaseUrl) and str(other) == str(self)
+
+    def __hash__(self) -> int:
+        return hash(self._shown)
 
 
 def _unreadable() -> InputError:

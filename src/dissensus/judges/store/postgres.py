@@ -290,10 +290,9 @@ class PostgresServer(Database):
 
 def _connect(url: DatabaseUrl) -> psycopg.Connection[Any]:
     """Connect. Raises InputError where the address is wrong, OutputError where the server cannot be reached."""
-    named = dict(url.options)
     try:
         usual: dict[str, Any] = {"connect_timeout": _CONNECT_SECONDS, "application_name": "dissensus", **_ALIVE}
-        conninfo = make_conninfo("", **{**usual, **named, "client_encoding": "utf8"})
+        conninfo = make_conninfo("", **{**usual, **url.options, "client_encoding": "utf8"})
     except psycopg.ProgrammingError:
         raise InputError(
             f"{url}: has an option that PostgreSQL does not know; expected ?schema= or one of libpq's"
@@ -315,7 +314,7 @@ def _no_connection(url: DatabaseUrl, reason: str) -> InputError | OutputError:
             f"{url}: the password is wrong or missing; give it in PGPASSWORD or ~/.pgpass, or as "
             "postgresql://USER:PASSWORD@HOST/NAME"
         )
-    name = dict(url.options).get("dbname") or os.environ.get("PGDATABASE") or ""
+    name = url.options.get("dbname") or os.environ.get("PGDATABASE") or ""
     if "database" in reason and reason.endswith("does not exist"):
         return InputError(f"{url}: there is no database of that name; make it with: createdb {name}".rstrip())
     return OutputError(f"{url}: no connection to the server ({reason}); check host, port and user, and that it runs")
