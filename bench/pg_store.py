@@ -4,7 +4,8 @@
 
 Each process is a run of a language model over the same pairs, behind a server that answers at once: 10 replies to a
 pair, asked for in two requests, each claimed on disk before it is sent and kept on disk with its judgments before it
-counts. So an answer is a claim, a settled attempt and 5 judgments. Every process begins at another pair, and none asks
+counts. So an answer is a claim, a settled attempt and 5 judgments; "CPU ms each" is what the judging processes took
+for one, whatever else the machine did. Every process begins at another pair, and none asks
 what another one has asked; "twice" counts what was. Both keep every commit with fsync. A second row of PostgreSQL has a
 network of ``--delay`` milliseconds there and back between judge and server. "copied" is `dissensus judgments copy` of
 what was judged into the other database and its comparison. ``--postgres`` names an empty database; without it Debian's
@@ -66,16 +67,16 @@ class Prompt:
 
 
 def work(place: str, size: int, number: int, of: int) -> None:
-    """Judge all pairs, beginning with those of this process; prints when it began and ended, and what it asked."""
+    """Judge all pairs, first those of this process; prints when it began and ended, its CPU time and what it asked."""
     pairs = [Pair(id=f"p{i}", prompt=f"q{i}", response_a=f"yes {i}", response_b=f"no {i}") for i in range(size)]
     first = size * number // of
     judge, server = LanguageJudge(LanguageSettings(model="bench"), Prompt.identity), Prompt()
     with JudgmentStore(place) as store:
         print("ready", flush=True)
         sys.stdin.readline()
-        start = time.time()
+        start, cpu = time.time(), time.process_time()
         ask_model([*pairs[first:], *pairs[:first]], judge, server, store, AskingOptions(progress=False))
-        print(json.dumps([start, time.time(), server.asked]), flush=True)
+        print(json.dumps([start, time.time(), time.process_time() - cpu, server.asked]), flush=True)
 
 
 def measure(place: str, size: int, processes: int) -> Row:
@@ -90,14 +91,18 @@ def measure(place: str, size: int, processes: int) -> Row:
         one.stdin.write("go\n")
         one.stdin.flush()
     said = [json.loads(one.communicate()[0]) for one in running]
-    seconds = max(end for _, end, _ in said) - min(start for start, _, _ in said)
+    seconds = max(end for _, end, *_ in said) - min(start for start, *_ in said)
     with JudgmentStore(place) as store:
         found = verify(store)
     assert found.damaged == 0
     assert found.judgments == 10 * size
     answers = 2 * size
     twice = sum(asked for *_, asked in said) - answers
-    return {"processes": processes, "answers": answers, "per_second": answers / seconds, "twice": twice}
+    cpu = 1000 * sum(used for *_, used, _ in said) / answers
+    return {
+        **{"processes": processes, "answers": answers, "per_second": answers / seconds},
+        **{"cpu_ms": cpu, "twice": twice},
+    }
 
 
 def move(source: str, target: str) -> Row:
@@ -170,12 +175,11 @@ async def proxy(url: str, milliseconds: float) -> None:
 
 def describe(rows: list[Row]) -> str:
     """Lay the rows out as a Markdown table."""
-    lines = [
-        "| database | processes | answers | per second | asked twice | rows copied a second |",
-        "|---|" + "---:|" * 5,
-    ]
+    titles = ("database", "processes", "answers", "per second", "CPU ms each", "asked twice", "rows copied a second")
+    lines = [f"| {' | '.join(titles)} |", "|---|" + "---:|" * 6]
     for row in rows:
-        numbers = [f"{row[name]:,.0f}" if name in row else "–" for name in ("answers", "per_second", "twice", "copied")]
+        wanted = ("answers", "per_second", "cpu_ms", "twice", "copied")
+        numbers = [f"{row[name]:,.{'2' if name == 'cpu_ms' else '0'}f}" if name in row else "–" for name in wanted]
         lines.append(f"| {row['database']} | {row['processes']} | " + " | ".join(numbers) + " |")
     return "\n".join(lines)
 
@@ -186,12 +190,12 @@ def main() -> None:
     if sys.argv[1:2] == ["--proxy"]:
         return asyncio.run(proxy(sys.argv[2], float(sys.argv[3])))
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="500 pairs instead of 5,000")
+    parser.add_argument("--quick", action="store_true", help="500 pairs instead of 2,000")
     parser.add_argument("--json", type=Path, help="write the rows as a list of objects")
     parser.add_argument("--postgres", metavar="URL")
     parser.add_argument("--delay", type=float, default=2.0, metavar="MS", help="there and back, of the third rows")
     options = parser.parse_args()
-    size, rows = 500 if options.quick else 5000, list[Row]()
+    size, rows = 500 if options.quick else 2000, list[Row]()
     with (
         databases(options.postgres) as url,
         tempfile.TemporaryDirectory() as name,

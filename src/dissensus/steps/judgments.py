@@ -103,10 +103,10 @@ def verify(settings: VerifySettings, report: Callable[[str], Any] = lambda line:
     if found.damaged:
         for line in (*counts, *(f"problem    {problem}" for problem in found.problems)):
             report(line)
-        raise InputError(
-            f"{store}: {found.damaged:,} rows are not as they should be; save the rest with: "
-            f"dissensus judgments recover --store {store} --out RECOVERED.db"
-        )
+        remedy = f"save the rest with: dissensus judgments recover --store {store} --out RECOVERED.db"
+        if not isinstance(store, Path):
+            remedy = "restore them from a backup of the database"
+        raise InputError(f"{store}: {found.damaged:,} rows are not as they should be; {remedy}")
     why = "; ".join(f"{count:,} {reason}" for reason, count in found.unverifiable.items())
     left = f"{found.unverifiable.total():,} not verifiable" + (f" ({why})" if why else "")
     return Lines((*counts, f"ok: {found.verified:,} rows verified, {left}"))

@@ -30,9 +30,12 @@ _AT_ONCE = 2000
 """Rows that are held at a time where there may be many."""
 _ALIVE = {"keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 4}
 """Seconds, seconds and probes after which a machine that says nothing is gone: sooner than others stop waiting."""
+_SILENT_MS = 40_000
+"""The same where it owes an answer."""
 _SESSION = (
     f"SET lock_timeout = '{_BUSY_SECONDS}s'",
     *(f"SET tcp_{name} = {value}" for name, value in _ALIVE.items()),
+    f"SET tcp_user_timeout = {_SILENT_MS}",
     # A commit is on disk when it returns: answers were paid for.
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
 )
@@ -292,6 +295,7 @@ def _connect(url: DatabaseUrl) -> psycopg.Connection[Any]:
     """Connect. Raises InputError where the address is wrong, OutputError where the server cannot be reached."""
     try:
         usual: dict[str, Any] = {"connect_timeout": _CONNECT_SECONDS, "application_name": "dissensus", **_ALIVE}
+        usual["tcp_user_timeout"] = _SILENT_MS
         conninfo = make_conninfo("", **{**usual, **url.options, "client_encoding": "utf8"})
     except psycopg.ProgrammingError:
         raise InputError(
