@@ -26,7 +26,7 @@ ELSEWHERE = {
     "study real-votes": "tests/study, with real data",
     "study paper": "tests/study: its dry run and its parts; the whole needs the Hub and accelerators",
     "study mine.yaml --out": "the template's study is run by tests/study",
-    "postgresql://": "tests/annotate, with PostgreSQL",
+    "postgresql://": "tests/annotate and tests/judge/test_postgres.py",
     "--trusted-host": "tests/annotate/test_serve.py",
     "push": "tests/cli/test_push.py",
     "--calibrate": "tests/cli/test_margin.py",

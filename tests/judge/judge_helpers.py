@@ -155,3 +155,22 @@ def profile_in(
             return await cached_probe(endpoint, model, api=api, cache=cache, refresh=refresh)
 
     return asyncio.run(once())
+
+
+class LoggedServer(FakeServer):
+    """Writes down what it is asked before it answers."""
+
+    def __init__(self, log: Path) -> None:
+        super().__init__(n=10, latency=0.03)
+        self.log = log
+
+    async def answer(self, ask: Ask, sampling: Sampling | None) -> Outcome:
+        with self.log.open("a") as file:
+            file.write(f"{ask.pair.id} {ask.order} {ask.samples}\n")
+        return await super().answer(ask, sampling)
+
+
+def judge_many(store: JudgmentStore, log: Path) -> Summary:
+    """Judge 160 pairs, two requests to each."""
+    pairs = [p.model_copy(update={"id": f"{p.id}-{i}", "prompt": f"{p.prompt} {i}"}) for i in range(4) for p in PAIRS]
+    return ask_model(pairs, a_judge(), LoggedServer(log), store, AskingOptions(progress=False, concurrency=8))

@@ -103,7 +103,6 @@ def write(path: Path | str, judge: str, count: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
-@on_both
 def test_several_processes_write_at_once(place):
     workers = [write(place, judge, 100) for judge in ("j-1", "j-2", "j-2")]
     for worker in workers:

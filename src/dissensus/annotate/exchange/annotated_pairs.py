@@ -7,16 +7,16 @@ from pathlib import Path
 
 from dissensus.errors import InputError
 from dissensus.files import read_pairs
+from dissensus.files.database_url import is_postgres
 from dissensus.files.sqlite import application_of
 from dissensus.records import Pair, plain_text
 
-_POSTGRES = ("postgres://", "postgresql://", "postgresql+psycopg://")
 _RESPONSES = ("response_a", "response_b")
 
 
 def is_database(source: str) -> bool:
     """Tell whether ``source`` is an annotation database and no file of pairs."""
-    return source.startswith(_POSTGRES) or application_of(Path(source)) is not None
+    return is_postgres(source) or application_of(Path(source)) is not None
 
 
 def read_database(source: str) -> list[Pair]:

@@ -109,7 +109,7 @@ class PostgresServer(Database):
     def begin(self) -> None:
         """Begin a transaction that writes: one at a time, as on SQLite. What is counted stays counted until it ends."""
         self._close_left()
-        self.connection.execute(f"BEGIN; SELECT pg_advisory_xact_lock({self._lock}, 0)")
+        self.connection.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({self._lock}, 0)")
 
     def roll_back(self) -> None:
         """Undo the transaction, where one is open; a server that is gone has."""
