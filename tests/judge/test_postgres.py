@@ -166,6 +166,26 @@ def test_a_run_is_alive_as_long_as_its_session_wherever_it_is(new_schema: Callab
             time.sleep(0.01)
 
 
+def test_rows_that_are_read_bit_by_bit_stay_there_whatever_comes_between(
+    new_schema: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dissensus.judges.store.postgres._AT_ONCE", 2)
+    said = [Judgment(pair_id="p0", judge="j-1", sample=i, choice="a") for i in range(9)]
+    with JudgmentStore(new_schema()) as store:
+        store.add(said[:7], {"p0": PAIRS[0]})
+        first, second, left = store.judgments(), store.judgments(), store.judgments()
+        pairs = [(next(first), next(second), next(left))]
+        store.add(said[7:], {"p0": PAIRS[0]})
+        left.close()
+        pairs += [(a, b, a) for a, b in zip(first, second, strict=True)]
+        assert [a for a, _, _ in pairs] == [b for _, b, _ in pairs] == said[:7]
+        assert list(store.judgments()) == said
+        assert list(store.rows("SELECT name FROM pg_cursors")) == []
+        rest = store.judgments()
+        next(rest)
+    rest.close()
+
+
 def test_a_password_is_in_no_message_record_or_fingerprint(tmp_path: Path) -> None:
     url = DatabaseUrl.parse("postgresql://me:hunter2@127.0.0.1:9/none?schema=s&sslpassword=hunter2")
     assert "hunter2" not in f"{url} {url!r}"

@@ -52,7 +52,7 @@ class DatabaseUrl:
             "dbname": unquote(parts.path.removeprefix("/")),
         }
         given = {key: value for key, value in found.items() if value.strip(",")} | query
-        schema = given.pop("schema", None)
+        schema = given.pop("schema", None) or None
         public = urlencode({k: v for k, v in query.items() if k not in _SECRETS}, quote_via=quote, safe="/")
         shown = f"postgresql://{name}{'@' if name else ''}{where}{parts.path}{'?' if public else ''}{public}"
         return cls(shown, given, schema)

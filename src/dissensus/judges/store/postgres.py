@@ -93,7 +93,7 @@ class PostgresServer(Database):
         self.connection = self._inner_as_ours = _Connection(self._inner)
         self._cursors = itertools.count(1)
         self._left: list[str] = []
-        """Cursors that nobody reads to the end; a generator may end at a moment when the connection is in use."""
+        """Cursors to close: a generator that is given up may end at a moment when the connection is in use."""
         try:
             self.connection.execute("; ".join(_SESSION))
             if read_only:
@@ -120,6 +120,7 @@ class PostgresServer(Database):
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Read what is there at one moment."""
+        self._close_left()
         self.connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         try:
             yield
@@ -135,9 +136,12 @@ class PostgresServer(Database):
             self._close_left()
             name = f"rows_{next(self._cursors)}"
             self.connection.execute(f"DECLARE {name} NO SCROLL CURSOR WITH HOLD FOR {query}", arguments)
-            self._left.append(name)
-            while rows := self.connection.execute(f"FETCH {_AT_ONCE} FROM {name}").fetchall():
-                yield from rows
+            try:
+                while rows := self.connection.execute(f"FETCH {_AT_ONCE} FROM {name}").fetchall():
+                    yield from rows
+            finally:
+                self._left.append(name)
+            self._close_left()
         except psycopg.Error as error:
             raise self.explain(error, "cannot be read") from error
 
@@ -243,7 +247,8 @@ class PostgresServer(Database):
         elif not self.connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = ?", (named,)).fetchone():
             if not create:
                 raise InputError(f"{self.place}: there is no schema {named!r}; check the name")
-            self._inner.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(named)))
+            with suppress(psycopg.errors.UniqueViolation):  # another process has made it at this moment
+                self._inner.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(named)))
         self._inner.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(named)))
         return named
 
