@@ -70,7 +70,8 @@ class _Connection:
     def executemany(self, query: str, rows: Iterable[Sequence[Any]], /, *, returning: bool = False) -> Any:
         """Run a statement for each row, all of them sent at once; returns a cursor."""
         cursor = self.inner.cursor()
-        cursor.executemany(_translated(query), rows, returning=returning)
+        if rows := list(rows):  # without any, the server would be asked all the same
+            cursor.executemany(_translated(query), rows, returning=returning)
         return cursor
 
 

@@ -125,8 +125,9 @@ class JudgmentStore:
         remaining = iter(keys)
         while batch := list(itertools.islice(remaining, 500)):
             marks = ", ".join("?" * len(batch))
-            for table in ("judgments", "readings"):
-                found.update(key for (key,) in self.rows(f"SELECT key FROM {table} WHERE key IN ({marks})", batch))
+            query = f"SELECT key FROM judgments WHERE key IN ({marks}) UNION ALL "
+            query += f"SELECT key FROM readings WHERE key IN ({marks})"
+            found.update(key for (key,) in self.rows(query, [*batch, *batch]))
         return set(keys) - found
 
     def judgments(
