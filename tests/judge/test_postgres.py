@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import psycopg
 import pytest
 from click.testing import CliRunner
 from judge_helpers import PAIRS, QUIET, FakeServer, a_judge, judge_many
@@ -38,6 +37,7 @@ from dissensus.judges.store.verify import verify
 from dissensus.records import Judgment
 from dissensus.reports.folder.readonly_store import ReadOnlyStore
 
+psycopg = pytest.importorskip("psycopg")
 pytestmark = pytest.mark.xdist_group("postgresql")
 ODD = "zero \0, mark \ufdd0 \ufdd00 and \ufdd01, emoji 🙂, 'quoted' \\ \"twice\"\r\n\ttab"
 
