@@ -12,7 +12,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_version", "errors", "event_loops", "hashing"),
     ("settings", "messages", "plugins", "versions"),
     ("records",),
-    ("run_records", "judgment_margins", "judge_calibration"),
+    ("run_records", "judgment_margins", "judge_calibration", "parts"),
     ("files", "stats", "text"),
     ("sources", "simulate", "aggregation", "judges", "reward", "evaluation", "taxonomy"),
     ("annotate", "reports", "integrations"),

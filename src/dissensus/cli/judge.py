@@ -12,13 +12,21 @@ import click
 from dissensus.cli.complete_paths import complete_source
 from dissensus.cli.options import DescribedArgument, step_command
 from dissensus.cli.outputs import Output, Source
-from dissensus.errors import InputError, JudgeError
+from dissensus.errors import ConfigError, InputError, JudgeError
 from dissensus.judges.base import JudgeSettings, kinds
+from dissensus.parts import Part
 from dissensus.settings import nearest
 
 
-def _run(settings: JudgeSettings, pairs: str | None, store: Path | None, quiet: bool, probe: bool = False) -> None:
-    from dissensus.sources import PairFile
+def _run(
+    settings: JudgeSettings,
+    pairs: str | None,
+    store: Path | None,
+    part: Part | None,
+    quiet: bool,
+    probe: bool = False,
+) -> None:
+    from dissensus.sources import pair_file
     from dissensus.steps import judge
 
     if probe:
@@ -29,7 +37,7 @@ def _run(settings: JudgeSettings, pairs: str | None, store: Path | None, quiet: 
     if store is None:
         raise click.UsageError("Missing option '--store'.")
     # The whole file is read before anything is loaded or paid for: a fault in its last line shows now.
-    summary = judge.run(settings, PairFile(pairs), store, sources=[pairs], progress=not quiet)
+    summary = judge.run(settings, pair_file(pairs, part), store, sources=[pairs], progress=not quiet)
     for line in summary.lines():
         click.echo(line)
     if summary.was_interrupted:
@@ -37,6 +45,13 @@ def _run(settings: JudgeSettings, pairs: str | None, store: Path | None, quiet: 
         sys.exit(130)
     if summary.nothing_judged:
         raise JudgeError(summary.nothing_judged)
+
+
+def _read_part(ctx: click.Context, param: click.Parameter, text: str | None) -> Part | None:
+    try:
+        return None if text is None else Part.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"--part: {error}") from error
 
 
 class _Judges(click.Group):
@@ -64,6 +79,12 @@ class _Judges(click.Group):
                 shell_complete=complete_source,
             ),
             click.Option(["--store"], type=Output("store"), help="The SQLite file of judgments.  [required]"),
+            click.Option(
+                ["--part"],
+                callback=_read_part,
+                metavar="I/N",
+                help="Of the prompts only the I-th of N parts, such as 3/8; judged into the folder STORE.parts.",
+            ),
             click.Option(["--quiet"], is_flag=True, help="No progress."),
         ]
         if hasattr(kind, "probe"):

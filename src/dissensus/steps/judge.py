@@ -7,8 +7,10 @@ from pathlib import Path
 
 from dissensus.judges.base import JudgeSettings, Material
 from dissensus.judges.runner import Pairs
+from dissensus.judges.shards.judge_part import judge_part
 from dissensus.judges.store.store import JudgmentStore
 from dissensus.judges.summary import Summary
+from dissensus.parts import PartOf
 from dissensus.records import Judgment, Pair
 
 
@@ -26,7 +28,8 @@ def run(
 
     Args:
         settings: the judge.
-        pairs: a list, or a file that is read each time it is iterated over (`dissensus.sources.PairFile`).
+        pairs: a list, or a file that is read each time it is iterated over (`dissensus.sources.pair_file`). Of a part
+            (`dissensus.parts.PartOf`) the judgments go into the folder STORE.parts.
         store: where the judgments go; it is made where there is none.
         sources: the files or data sets that the pairs are from, in which published verdicts may be.
         learn_from: labelled pairs that a committee learns from beside those that it judges.
@@ -38,7 +41,10 @@ def run(
         InputError: what the judge reads is not there, or has nothing on these pairs.
         JudgeError: the judge cannot judge them. What was answered is kept.
     """
-    return settings.run(pairs, store, Material(sources, learn_from, label_was_drawn, progress))
+    material = Material(sources, learn_from, label_was_drawn, progress)
+    if isinstance(pairs, PartOf):
+        return judge_part(settings, pairs, store, material)
+    return settings.run(pairs, store, material)
 
 
 def judgments(settings: JudgeSettings, judge: str, pairs: Sequence[Pair], store: Path) -> list[Judgment]:
