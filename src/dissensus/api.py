@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dissensus.errors import ConfigError, MissingDependencyError
+from dissensus.parts import Part, PartOf
 from dissensus.plugins import load_plugins
 from dissensus.records import Judgment, Margin, Metric, Pair, Prediction, Record
 
@@ -84,13 +85,16 @@ class Scorecard(Records[Metric]):
         return render(self, form)
 
 
-def read_pairs(source: Any, *, label: str | None = None, label_seed: int = 0, **options: Any) -> Records[Pair]:
+def read_pairs(
+    source: Any, *, label: str | None = None, label_seed: int = 0, part: str | None = None, **options: Any
+) -> Records[Pair]:
     """Read pairs: a public data set by name, a file, a folder of Parquet, a Hub id, a DataFrame, a Dataset, a list.
 
     Args:
         source: what to read.
         label: ``one-vote`` draws one of each pair's votes as its label, which training and the committee need.
         label_seed: of the draw.
+        part: of the prompts only some, such as ``3/8``, by their hash: the same pairs in whatever order or format.
         **options: ``root`` (where copies of public data sets lie) and those of `dissensus.files.source.ReadOptions`:
             ``columns`` (our name → the source's), ``split``, ``values``, ``annotator``, ``votes``, ``skip_invalid``.
 
@@ -107,7 +111,8 @@ def read_pairs(source: Any, *, label: str | None = None, label_seed: int = 0, **
         rows = iter(source)
     else:
         rows = read(source, **options)
-    return Records(rows if label is None else draw_labels(rows, seed=label_seed))
+    chosen = rows if part is None else filter(_part(part).has, rows)
+    return Records(chosen if label is None else draw_labels(chosen, seed=label_seed))
 
 
 def split(
@@ -141,7 +146,12 @@ def split(
 
 
 def judge(
-    pairs: Any, judge: str | Mapping[str, Any] = "committee", *, store: str | Path | None = None, **settings: Any
+    pairs: Any,
+    judge: str | Mapping[str, Any] = "committee",
+    *,
+    store: str | Path | None = None,
+    part: str | None = None,
+    **settings: Any,
 ) -> Records[Judgment]:
     """Have a judge give n judgments of each pair; what the store has already is not made again.
 
@@ -150,6 +160,8 @@ def judge(
         judge: a kind of judge (``committee``, ``votes``, ``published``, ``graph``, ``store``, ``local``, …), or
             its settings as in a study, with the kind as ``name``.
         store: a file that keeps the judgments, so that a run that was stopped goes on; none unless given.
+        part: of the prompts only some, such as ``3/8``: the judge learns from all pairs and judges these. Their
+            judgments are kept in the folder STORE.parts, which ``dissensus judgments merge`` merges.
         **settings: of the judge: ``n``, ``seed``, ``model``, …; ``progress=False`` shows no bar.
 
     Raises:
@@ -170,8 +182,10 @@ def judge(
     rows = read_pairs(pairs)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(store) if store is not None else Path(folder) / "judgments.db"
-        done = step.run(chosen, rows, place, progress=progress)
-        found = step.judgments(chosen, done.judge, rows, place)
+        asked = rows if part is None else PartOf(rows, _part(part))
+        done = step.run(chosen, asked, place, progress=progress)
+        own = place if part is None else _part(part).place(place)
+        found = step.judgments(chosen, done.judge, list(asked), own)
     at = {pair.id: number for number, pair in enumerate(rows)}
     return Records(sorted(found, key=lambda one: (at[one.pair_id], one.sample, one.order)))
 
@@ -287,7 +301,13 @@ def load_model(source: str | Path, **options: Any) -> RewardModel:
 
 
 def predict(
-    model: RewardModel | str | Path, pairs: Any, *, name: str = "", seed: int | None = None, **options: Any
+    model: RewardModel | str | Path,
+    pairs: Any,
+    *,
+    name: str = "",
+    seed: int | None = None,
+    part: str | None = None,
+    **options: Any,
 ) -> Records[Prediction]:
     """Predict each pair: its two rewards, and the share of people who prefer response a.
 
@@ -296,11 +316,12 @@ def predict(
         pairs: the pairs.
         name: what the model is called in tables; the folder's name unless given.
         seed: that it was trained with, where several of one name are compared.
+        part: of the prompts only some, such as ``3/8``.
         **options: ``calibrated``, ``debias``, ``progress`` of `RewardModel.predict`.
     """
     called = name or (Path(model).name if isinstance(model, str | Path) else "model")
     loaded = load_model(model) if isinstance(model, str | Path) else model
-    return Records(loaded.predict(read_pairs(pairs), name=called, seed=seed, **options))
+    return Records(loaded.predict(read_pairs(pairs, part=part), name=called, seed=seed, **options))
 
 
 def evaluate(
@@ -375,6 +396,13 @@ def report(run: str | Path | Sequence[str | Path], out: str | Path) -> Path:
     load_plugins()
     write_report(Path(run) if isinstance(run, str | Path) else [Path(one) for one in run], Path(out))
     return Path(out)
+
+
+def _part(text: str) -> Part:
+    try:
+        return Part.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"part: {error}") from error
 
 
 def _records(source: Any, kind: type[R]) -> Records[R]:

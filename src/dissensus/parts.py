@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, model_validator
 
 from dissensus.hashing import framed_digest
-from dissensus.messages import plain_text
+from dissensus.messages import content_id, plain_text
 from dissensus.settings import Option, Settings, Writes
 
 if TYPE_CHECKING:
@@ -122,13 +122,20 @@ class Census:
         self.own += is_own
         self.total += 1
         # A sum, and no exclusive or: two equal pairs would count as none.
-        self._sum += int.from_bytes(framed_digest("pair", pair.model_dump_json()), "big")
+        self._sum += int.from_bytes(_digest_of(pair), "big")
         return is_own
 
     @property
     def digest(self) -> str:
         """32 hex digits over all pairs, the same in any order."""
         return f"{self._sum % 2**128:032x}"
+
+
+def _digest_of(pair: Pair) -> bytes:
+    """Hash what decides an answer about a pair, or what is learnt from it."""
+    votes = "" if pair.votes is None else f"{pair.votes.a}/{pair.votes.b}/{pair.votes.tie}"
+    content = content_id(pair.prompt, pair.response_a, pair.response_b)
+    return framed_digest("pair", pair.id, content, pair.group, pair.label or "", votes)
 
 
 def whole_of(pairs: Iterable[Pair]) -> Iterable[Pair]:
@@ -143,8 +150,8 @@ def _checked(text: str | None) -> str | None:
 class InParts(Settings):
     """Settings of a verb that can do one part of its pairs.
 
-    With a part, whatever is written goes to the part's own place (`Part.place`): processes that differ in ``part`` alone
-    write nothing in common.
+    With a part, whatever is written goes to the part's own place (`Part.place`): processes that differ in ``part``
+    alone write nothing in common.
     """
 
     part: Annotated[str | None, Option(metavar="I/N"), AfterValidator(_checked)] = None

@@ -11,7 +11,7 @@ import click
 
 from dissensus.cli.complete_paths import complete_source
 from dissensus.cli.options import DescribedArgument, step_command
-from dissensus.cli.outputs import Output, Source
+from dissensus.cli.outputs import Database, Output, Source
 from dissensus.errors import ConfigError, InputError, JudgeError
 from dissensus.judges.base import JudgeSettings, kinds
 from dissensus.parts import Part
@@ -23,6 +23,7 @@ def _run(
     pairs: str | None,
     store: Path | None,
     part: Part | None,
+    shards: str | None,
     quiet: bool,
     probe: bool = False,
 ) -> None:
@@ -36,8 +37,11 @@ def _run(
         raise click.UsageError("Missing PAIRS.")
     if store is None:
         raise click.UsageError("Missing option '--store'.")
+    if shards and part is None:
+        raise ConfigError("--shards: are of a part; give one with --part, of a whole run --part 1/1")
     # The whole file is read before anything is loaded or paid for: a fault in its last line shows now.
-    summary = judge.run(settings, pair_file(pairs, part), store, sources=[pairs], progress=not quiet)
+    asked = pair_file(pairs, part)
+    summary = judge.run(settings, asked, store, sources=[pairs], progress=not quiet, shards=shards or "")
     for line in summary.lines():
         click.echo(line)
     if summary.was_interrupted:
@@ -84,6 +88,12 @@ class _Judges(click.Group):
                 callback=_read_part,
                 metavar="I/N",
                 help="Of the prompts only the I-th of N parts, such as 3/8; judged into the folder STORE.parts.",
+            ),
+            click.Option(
+                ["--shards"],
+                type=Database(),
+                metavar="PLACE",
+                help="Folder or address (s3://…) for the shards of a part; beside its store by default.",
             ),
             click.Option(["--quiet"], is_flag=True, help="No progress."),
         ]

@@ -327,9 +327,11 @@ class _Value(click.ParamType[Any]):
         try:
             return TypeAdapter(Annotated[inner, *bounds] if bounds else inner).validate_python(value)
         except ValidationError as error:
-            message = error.errors()[0]["msg"].removeprefix("Value error, ")
+            problem = error.errors()[0]
+            message = problem["msg"].removeprefix("Value error, ")
             name = field.names[0] if field.argument is None else field.metavar
-            raise ConfigError(f"{name}: {message} (found {value!r})") from error
+            found = "" if problem["type"] == "value_error" else f" (found {value!r})"
+            raise ConfigError(f"{name}: {message}{found}") from error
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [CompletionItem(word) for word in _choices(self._field.inner) if word.startswith(incomplete)]

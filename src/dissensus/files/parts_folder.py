@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -122,7 +123,8 @@ def check_none_missing(place: str, count: int, there: Iterable[int]) -> None:
 
 def check_same_pairs(folder: Path, places: Iterable[Path]) -> dict[int, PartRecord]:
     """Raise InputError where records say that parts are of other pairs; returns the records by the part's index."""
-    records = {place: record for place in places if (record := read_record(place)) is not None}
+    ordered = sorted(places, key=lambda place: [int(n) for n in re.findall(r"\d+", place.name)])
+    records = {place: record for place in ordered if (record := read_record(place)) is not None}
     kinds = Counter(record.digest for record in records.values())
     if len(kinds) > 1:
         (usual, _), *_ = kinds.most_common(1)

@@ -23,6 +23,7 @@ def run(
     learn_from: Sequence[Pair] = (),
     label_was_drawn: bool = False,
     progress: bool = True,
+    shards: str = "",
 ) -> Summary:
     """Have a judge judge pairs into a store. Judgments that it has are not made again.
 
@@ -35,6 +36,7 @@ def run(
         learn_from: labelled pairs that a committee learns from beside those that it judges.
         label_was_drawn: whether labels were drawn from the pairs' votes.
         progress: show it.
+        shards: of a part, a folder or an address such as s3://bucket/run that its shards go to.
 
     Raises:
         ConfigError: a setting is missing.
@@ -43,7 +45,7 @@ def run(
     """
     material = Material(sources, learn_from, label_was_drawn, progress)
     if isinstance(pairs, PartOf):
-        return judge_part(settings, pairs, store, material)
+        return judge_part(settings, pairs, store, material, shards=shards)
     return settings.run(pairs, store, material)
 
 

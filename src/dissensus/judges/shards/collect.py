@@ -12,8 +12,19 @@ from dissensus.errors import InputError
 from dissensus.files.parts_folder import PartRecord, check_none_missing, check_same_pairs
 from dissensus.judges.shards.judge_part import SHARDS
 from dissensus.judges.shards.places import ShardFolder, is_address
-from dissensus.judges.shards.seal import keys_in, rows_in, sealed_keys, settings_in
-from dissensus.judges.shards.shard import BLOCK, About, Keys, Row, are_among, as_keys, read_about, read_keys, read_shard
+from dissensus.judges.shards.seal import by_kind, keys_in, not_among, rows_in, settings_in
+from dissensus.judges.shards.shard import (
+    BLOCK,
+    About,
+    Keys,
+    Row,
+    are_among,
+    as_keys,
+    read_about,
+    read_keys,
+    read_shard,
+    sorted_keys,
+)
 from dissensus.judges.store.schema import is_store
 from dissensus.judges.store.store import JudgmentStore
 from dissensus.parts import Part, part_of
@@ -32,6 +43,10 @@ class Given:
     record: PartRecord | None = None
     judges: Counter[str] = field(default_factory=Counter)
     """Answers, or shards, of each judge."""
+    shard_judges: dict[str, str] = field(default_factory=dict)
+    """Whose each shard is."""
+    pairs: str = ""
+    """The digest over all pairs of the run, where the shards say it."""
 
     def look(self) -> None:
         """Find out whose answers there are. Raises InputError where something is no store and no shard."""
@@ -39,16 +54,21 @@ class Given:
             with JudgmentStore(self.store, create=False) as opened:
                 self.judges.update(opened.judges())
         if self.shards is not None:
-            self.judges.update(read_about(self.shards, name).judge for name in self.shards.names())
+            for name in self.shards.names():
+                about = read_about(self.shards, name)
+                self.shard_judges[name] = about.judge
+                self.judges[about.judge] += 1
+                self.pairs = about.pairs
 
     def keys(self, judges: Sequence[str]) -> Iterator[Keys]:
         """Stream the keys of these judges' answers, each once where a store's are in its shards too."""
-        known = as_keys(())
-        if self.shards is not None:
-            wanted = {name for name in self.shards.names() if read_about(self.shards, name).judge in judges}
-            yield from (keys for name, keys in read_keys(self.shards) if name in wanted)
-            known = self._sealed()
+        sealed = []
+        for name in self._shards_of(judges):
+            keys = read_keys(self._folder, name)
+            sealed += [keys] if self.store is not None else []
+            yield keys
         if self.store is not None:
+            known = sorted_keys(sealed)
             with JudgmentStore(self.store, create=False) as opened:
                 for judge in judges:
                     for keys in keys_in(opened, judge):
@@ -56,28 +76,28 @@ class Given:
 
     def rows(self, judges: Sequence[str]) -> Iterator[tuple[str, About, Mapping[str, list[Row]]]]:
         """Stream the rows of these judges in blocks: where they are, what is said of them, and the rows by kind."""
-        if self.shards is not None:
-            for name in self.shards.names():
-                if read_about(self.shards, name).judge in judges:
-                    shard = read_shard(self.shards, name)
-                    yield shard.path, shard.about, shard.rows
+        sealed = []
+        for name in self._shards_of(judges):
+            shard = read_shard(self._folder, name)
+            if self.store is not None:
+                sealed.append(as_keys(row[0] for rows in shard.rows.values() for row in rows))
+            yield shard.path, shard.about, shard.rows
         if self.store is not None:
-            known = self._sealed()
+            known = sorted_keys(sealed)
             with JudgmentStore(self.store, create=False) as opened:
                 for judge in judges:
                     about = About(judge, settings_in(opened, judge))
-                    found = rows_in(opened, judge)
+                    found = not_among(rows_in(opened, judge), known)
                     while block := list(itertools.islice(found, BLOCK)):
-                        sealed = are_among(as_keys(row[0] for _, row in block), known).tolist()
-                        rows: dict[str, list[Row]] = {}
-                        for (kind, row), is_known in zip(block, sealed, strict=True):
-                            if not is_known:
-                                rows.setdefault(kind, []).append(row)
-                        yield str(self.store), about, rows
+                        yield str(self.store), about, by_kind(block)
 
-    def _sealed(self) -> Keys:
-        both = self.shards is not None and self.store is not None
-        return sealed_keys(self.shards) if both and self.shards is not None else as_keys(())
+    @property
+    def _folder(self) -> ShardFolder:
+        assert self.shards is not None
+        return self.shards
+
+    def _shards_of(self, judges: Sequence[str]) -> list[str]:
+        return [name for name, judge in self.shard_judges.items() if judge in judges]
 
 
 def collect(places: Sequence[str], *, allow_missing: bool = False) -> list[Given]:
@@ -97,6 +117,13 @@ def collect(places: Sequence[str], *, allow_missing: bool = False) -> list[Given
         _check_parts(", ".join(places), parts, allow_missing=allow_missing)
     for one in found:
         one.look()
+    known = {one.pairs: one for one in parts if one.pairs}
+    if len(known) > 1:
+        first, other, *_ = known.values()
+        raise InputError(
+            f"{other.name}: is part {other.part} of other pairs than part {first.part} ({first.name}); run it again "
+            "with the pairs of the others, and without what it left here"
+        )
     return [*parts, *(one for one in found if not one.part)]
 
 
@@ -155,8 +182,8 @@ def _check_parts(places: str, parts: Sequence[Given], *, allow_missing: bool) ->
     for one in parts:
         if one.record is not None and not one.record.done and not allow_missing:
             raise InputError(
-                f"{one.name}: part {one.part} has not ended; run the same command with --part {one.part} again, or take "
-                "what is there with --allow-missing"
+                f"{one.name}: part {one.part} has not ended; run the same command with --part {one.part} again, or "
+                "take what is there with --allow-missing"
             )
 
 
@@ -190,8 +217,8 @@ def _refuse_mixed(given: Sequence[Given], there: Sequence[str]) -> None:
         if with_it and without:
             other = next(iter(without[0].judges))
             raise InputError(
-                f"part {with_it[0].part} was judged by {judge} and part {without[0].part} by {other}: judge all parts by "
-                "one judge, or merge some with --judge"
+                f"part {with_it[0].part} was judged by {judge} and part {without[0].part} by {other}: judge all parts "
+                "by one judge, or merge some with --judge"
             )
     for one in given:
         if one.part is None and one.store is None and len(one.judges) > 1:

@@ -23,8 +23,8 @@ def shards_beside(store: Path) -> Path:
     return store.with_name(store.name.partition(".")[0] + SHARDS)
 
 
-def judge_part(settings: JudgeSettings, pairs: PartOf, store: Path, material: Material) -> Summary:
-    """Have a judge judge a part of pairs into the part's own store, then into shards beside it.
+def judge_part(settings: JudgeSettings, pairs: PartOf, store: Path, material: Material, *, shards: str = "") -> Summary:
+    """Have a judge judge a part of pairs into the part's own store, and put that into shards.
 
     Where the store is gone and shards are there, it is made of them first: what was paid for is not paid for again.
 
@@ -33,18 +33,20 @@ def judge_part(settings: JudgeSettings, pairs: PartOf, store: Path, material: Ma
         pairs: the part.
         store: the store that is made of all parts; the part's own lies in the folder ``STORE.parts``.
         material: what the judge is given besides.
+        shards: a folder or address that gets a folder of the part's shards; beside the store by default.
 
     Raises:
         OutputError: another process is at this part, or something cannot be written.
         JudgeError: the judge cannot judge. What was answered is kept.
     """
     place = pairs.part.place(store)
-    folder = ShardFolder(shards_beside(place))
+    folder = ShardFolder(f"{shards.rstrip('/')}/{pairs.part.name}{SHARDS}" if shards else shards_beside(place))
+    about = {"part": str(pairs.part), "pairs": pairs.digest, "engine": settings.engine()}
     with sole_writer(place):
         describe = _recorder(pairs, place)
         describe(done=False)
         restored = restore(folder, place)
-        with sealing(place, folder, {"part": str(pairs.part), "engine": settings.engine()}):
+        with sealing(place, folder, about):
             summary = settings.run(pairs, place, material)
         left = summary.tally.failed + summary.tally.elsewhere
         describe(done=not (summary.stopped or left), judge=summary.judge, open=left)

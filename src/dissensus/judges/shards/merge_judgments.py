@@ -62,7 +62,7 @@ class Merged:
         if self.doubles:
             yield f"doubles    {self.doubles:,} answers to questions that were answered before; the first is kept"
         if self.differing:
-            yield f"differing  {self.differing:,} answers that were left out say something else than the one that is kept"
+            yield f"differing  {self.differing:,} answers that are left out say something else than those kept"
         if failed := self.attempts.total() - self.attempts["answered"]:
             how = ", ".join(f"{n:,} {state}" for state, n in sorted(self.attempts.items()) if state != "answered")
             yield f"errors     {failed:,} attempts without an answer ({how}), which count as none"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from dissensus.errors import InputError, MissingDependencyError, OutputError
 from dissensus.files.atomic import atomic_path
@@ -26,7 +26,10 @@ class ShardFolder:
 
     def __init__(self, place: str | Path) -> None:
         self.place = str(place)
-        self._system, self._root = _open(self.place) if is_address(self.place) else (None, self.place)
+        self._system: Any = None
+        self._root = self.place
+        if is_address(self.place):
+            self._system, self._root = _open(self.place)
 
     def __str__(self) -> str:
         return self.place
@@ -47,12 +50,12 @@ class ShardFolder:
         """Name a shard with its folder, for messages."""
         return f"{self.place.rstrip('/')}/{name}"
 
-    def read(self, name: str) -> bytes:
-        """Return a shard's bytes. Raises InputError."""
+    def open(self, name: str) -> BinaryIO:
+        """Open a shard, to be read here and there. Raises InputError."""
         try:
             if self._system is None:
-                return Path(self._root, name).read_bytes()
-            return bytes(self._system.cat_file(f"{self._root}/{name}"))
+                return Path(self._root, name).open("rb")
+            return io.BytesIO(self._system.cat_file(f"{self._root}/{name}"))
         except OSError as error:
             raise InputError(f"{self.path(name)}: cannot be read ({error.strerror or error}); check it") from error
 
@@ -67,7 +70,7 @@ class ShardFolder:
         try:
             if self._system.exists(f"{self._root}/{name}"):
                 return False
-            # What is put is there whole or not at all; "create" also refuses what came since the look, where it is known.
+            # What is put is there whole or not at all; "create" also refuses what came since the look, if it can.
             self._system.pipe_file(f"{self._root}/{name}", content, mode="create")
         except FileExistsError:
             return False
@@ -103,7 +106,7 @@ def _put_file(path: Path, content: bytes) -> bool:
 
 def _open(address: str) -> tuple[Any, str]:
     try:
-        import fsspec
+        import fsspec.core
     except ModuleNotFoundError as error:
         raise MissingDependencyError("fsspec", extra="hub", need=address) from error
     try:
@@ -111,8 +114,3 @@ def _open(address: str) -> tuple[Any, str]:
     except (ImportError, ValueError) as error:
         raise InputError(f"{address}: cannot be reached ({error}); install what fsspec needs for it") from error
     return system, root.rstrip("/")
-
-
-def as_file(content: bytes) -> io.BytesIO:
-    """Return bytes as a file that is read."""
-    return io.BytesIO(content)

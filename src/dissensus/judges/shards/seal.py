@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from dissensus.errors import DissensusError
 from dissensus.files.source import print_notice
@@ -26,6 +25,7 @@ from dissensus.judges.shards.shard import (
     as_keys,
     read_keys,
     read_shard,
+    sorted_keys,
     write_shard,
 )
 from dissensus.judges.store.keys import checksum
@@ -33,6 +33,8 @@ from dissensus.judges.store.store import JudgmentStore
 
 SECONDS = 60.0
 """Between two looks for whole blocks while a run goes on: what a machine may lose that does not come back."""
+_SHARE = 20
+"""A look may take one in so many of the seconds."""
 _FIRST = 1 << 61
 """Ids of attempts and runs that come from elsewhere begin here: of a hash, so that they come once."""
 
@@ -67,35 +69,34 @@ def keys_in(store: JudgmentStore, judge: str | None = None) -> Iterator[Keys]:
             yield as_keys(key for (key,) in batch)
 
 
-def sealed_keys(folder: ShardFolder, *, attempts: bool = True) -> Keys:
-    """Return the keys that shards have, sorted."""
-    found = [keys for _, keys in read_keys(folder, attempts=attempts)]
-    return np.sort(np.concatenate(found)) if found else as_keys(())
-
-
 def seal(store: JudgmentStore, folder: ShardFolder, about: Mapping[str, Any], *, whole_blocks: bool = False) -> int:
     """Write into shards what they lack of a store; returns how many rows. Raises OutputError.
 
     Args:
         store: where the rows are.
         folder: where the shards go.
-        about: ``part`` and ``engine`` of `About`.
+        about: ``part``, ``pairs`` and ``engine`` of `About`.
         whole_blocks: leave what does not fill a shard for later.
     """
-    sealed, count = sealed_keys(folder), 0
+    sealed, count = sorted_keys([read_keys(folder, name, attempts=True) for name in folder.names()]), 0
     for judge in store.judges():
         described = About(judge, settings_in(store, judge), **about)
-        fresh = _not_among(rows_in(store, judge), sealed)
+        fresh = not_among(rows_in(store, judge), sealed)
         while block := list(itertools.islice(fresh, BLOCK)):
             if whole_blocks and len(block) < BLOCK:
                 break
-            rows = {kind: [row for its, row in block if its == kind] for kind in COLUMNS}
-            write_shard(folder, described, rows)
+            write_shard(folder, described, by_kind(block))
             count += len(block)
     return count
 
 
-def _not_among(rows: Iterator[tuple[str, Row]], sealed: Keys) -> Iterator[tuple[str, Row]]:
+def by_kind(block: Sequence[tuple[str, Row]]) -> dict[str, list[Row]]:
+    """Put rows of one kind together."""
+    return {kind: [row for its, row in block if its == kind] for kind in COLUMNS}
+
+
+def not_among(rows: Iterator[tuple[str, Row]], sealed: Keys) -> Iterator[tuple[str, Row]]:
+    """Leave out the rows whose keys are sealed; these are sorted."""
     while batch := list(itertools.islice(rows, BLOCK)):
         known = are_among(as_keys(row[0] for _, row in batch), sealed)
         yield from (one for one, is_known in zip(batch, known.tolist(), strict=True) if not is_known)
@@ -111,13 +112,16 @@ def sealing(store: Path, folder: ShardFolder, about: Mapping[str, Any], *, secon
     ended = threading.Event()
 
     def look() -> None:
-        while not ended.wait(seconds):
+        pause = seconds
+        while not ended.wait(pause):
+            began = time.monotonic()
             try:
                 if store.is_file():
                     with JudgmentStore(store, create=False) as opened:
                         seal(opened, folder, about, whole_blocks=True)
             except DissensusError as error:  # said, and tried again; the run goes on
                 print_notice(f"{folder}: {error}")
+            pause = max(seconds, _SHARE * (time.monotonic() - began))
 
     thread = threading.Thread(target=look, name="shards", daemon=True)
     thread.start()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from dissensus._version import __version__
 from dissensus.errors import InputError
 from dissensus.hashing import digest_of
-from dissensus.judges.shards.places import SUFFIX, ShardFolder, as_file
+from dissensus.judges.shards.places import SUFFIX, ShardFolder
 
 VERSION = 1
 BLOCK = 4096
@@ -60,6 +60,8 @@ class About:
     """The judge's settings as the store keeps them, JSON; empty where it keeps none."""
     part: str = ""
     """The part of a run, such as 3/8."""
+    pairs: str = ""
+    """A digest over all pairs of the run."""
     engine: Mapping[str, Any] = field(default_factory=dict)
     """What answered: engine, dtype, batch. Where readings depend on their batch, they may differ in the last digits."""
 
@@ -130,15 +132,19 @@ def read_about(folder: ShardFolder, name: str) -> About:
     return _read(folder, name, [])[0]
 
 
-def read_keys(folder: ShardFolder, *, attempts: bool = False) -> Iterator[tuple[str, Keys]]:
-    """Yield the name of each shard and the keys of its answers, with ``attempts`` those of all its rows."""
+def read_keys(folder: ShardFolder, name: str, *, attempts: bool = False) -> Keys:
+    """Return the keys of a shard's answers, with ``attempts`` those of all its rows. Raises InputError as above."""
     import pyarrow.compute as pc
 
-    for name in folder.names():
-        _, table = _read(folder, name, ["key", "kind"])
-        if not attempts:
-            table = table.filter(pc.not_equal(table.column("kind"), "attempt"))
-        yield name, as_keys(table.column("key").to_pylist())
+    _, table = _read(folder, name, ["key", "kind"])
+    if not attempts:
+        table = table.filter(pc.not_equal(table.column("kind"), "attempt"))
+    return as_keys(table.column("key").to_pylist())
+
+
+def sorted_keys(keys: Sequence[Keys]) -> Keys:
+    """Put arrays of keys into one, sorted."""
+    return np.sort(np.concatenate(keys)) if keys else as_keys(())
 
 
 def as_keys(keys: Iterable[bytes]) -> Keys:
@@ -161,7 +167,7 @@ def _read(folder: ShardFolder, name: str, columns: list[str] | None) -> tuple[Ab
 
     path = folder.path(name)
     try:
-        with pq.ParquetFile(as_file(folder.read(name)), page_checksum_verification=True) as file:
+        with folder.open(name) as opened, pq.ParquetFile(opened, page_checksum_verification=True) as file:
             meta = (file.schema_arrow.metadata or {}).get(_META)
             about = None if meta is None else _about(path, json.loads(meta))
             table = file.read(columns=columns, use_threads=False)
@@ -179,7 +185,7 @@ def _about(path: str, meta: Mapping[str, Any]) -> About:
             f"{path}: a shard of version {meta['version']}, and this dissensus reads up to version {VERSION}; "
             "upgrade dissensus"
         )
-    return About(meta["judge"], meta["settings"], meta["part"], meta["engine"])
+    return About(**{name: meta[name] for name in About.__dataclass_fields__})
 
 
 def _remedy() -> str:
