@@ -15,7 +15,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("run_records", "judgment_margins", "judge_calibration", "parts"),
     ("files", "stats", "text"),
     ("sources", "simulate", "aggregation", "judges", "reward", "evaluation", "taxonomy"),
-    ("annotate", "reports", "integrations"),
+    ("annotate", "reports", "integrations", "record_lists"),
     ("steps",),
     ("study",),
     ("api", "cli"),
