@@ -10,7 +10,7 @@ import dissensus as ds
 from dissensus.errors import ConfigError, InputError
 from dissensus.files.parts_folder import read_record
 from dissensus.parts import Part, PartOf, index_of
-from dissensus.records import Message, Pair
+from dissensus.records import Message, Pair, Prediction, Votes
 from dissensus.steps.pairs import PairsSettings
 from dissensus.steps.predict import PredictSettings
 
@@ -109,3 +109,44 @@ def test_a_part_without_pairs_is_a_part(run: Run, tmp_path: Path):
             assert run("classify", tmp_path / "p.jsonl", "--out", tmp_path / "c.jsonl", "--part", f"{i}/3")[0] == 0
     assert len(ds.read_pairs(tmp_path / "q.parquet.parts")) == 3
     assert sum(1 for _ in (tmp_path / "c.jsonl.parts").glob("*.jsonl")) == 2
+
+
+def test_judging_in_parts_from_the_command_line_and_from_python(run: Run, tmp_path: Path):
+    source, store = tmp_path / "p.jsonl", tmp_path / "j.db"
+    pairs = [pair.model_copy(update={"votes": Votes(a=2, b=1)}) for pair in PAIRS]
+    ds.write_records(source, pairs)
+    (tmp_path / "c.yaml").write_text(f"part: 2/2\nstore: {store}\nquiet: true")
+    code, out, _ = run("judge", "votes", source, "--config", tmp_path / "c.yaml")
+    assert code == 0
+    assert f"part       2/2, 30 of 60 pairs; shards in {store}.parts/2-of-2.shards" in out
+    found = ds.judge(source, "votes", part="1/2", store=store, progress=False)
+    assert {judgment.pair_id for judgment in found} == {pair.id for pair in ds.read_pairs(source, part="1/2")}
+    code, out, err = run("judgments", "merge", f"{store}.parts", "--store", store, "--pairs", source)
+    assert (code, err) == (0, "")
+    (judge,) = {judgment.judge for judgment in found}
+    assert out.splitlines() == [
+        f"judge      {judge}",
+        f"answers    180 of 2 parts: 180 new in {store}, 0 already there",
+        "holes      none: all 60 questions about 60 pairs are answered",
+    ]
+    whole = ds.judge(source, "votes", progress=False)
+    assert ds.judge(source, "votes", store=store, progress=False) == whole
+
+
+def test_predictions_of_parts_are_evaluated_as_one_file(run: Run, tmp_path: Path):
+    pairs = [pair.model_copy(update={"votes": Votes(a=2, b=1 + i % 3)}) for i, pair in enumerate(PAIRS)]
+    ds.write_records(tmp_path / "p.jsonl", pairs)
+    said = [Prediction(pair_id=p.id, model="m", preference_a=(i % 7) / 7) for i, p in enumerate(pairs)]
+    ds.write_records(tmp_path / "whole.parquet", said)
+    for index in (1, 2):
+        own = [one for one, pair in zip(said, pairs, strict=True) if Part(index, 2).has(pair)]
+        ds.write_records(Part(index, 2).place(tmp_path / "m.parquet"), own)
+    assert ds.evaluate(pairs, tmp_path / "m.parquet.parts", resamples=0, swaps=0) == ds.evaluate(
+        pairs, tmp_path / "whole.parquet", resamples=0, swaps=0
+    )
+    (tmp_path / "m.parquet.parts" / "1-of-2.parquet").unlink()
+    code, _, err = run(
+        "evaluate", tmp_path / "p.jsonl", "--predictions", tmp_path / "m.parquet.parts", "--out", "x.json"
+    )
+    assert (code, err.count("\n")) == (2, 1)
+    assert "part 1/2 is missing" in err

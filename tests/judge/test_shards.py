@@ -82,7 +82,7 @@ Judged = Callable[..., FakeModel]
 
 @pytest.fixture
 def judged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Judged:
-    """``judged("3/8")`` has the fake model judge a part, or all with ``None``, and returns it: it knows what it said."""
+    """``judged("3/8")`` has the fake model judge a part, or all with ``None``, and returns it."""
 
     def judge(part: str | None, *, store: str = "j.db", pairs: list[Pair] = PAIRS, **settings: Any) -> FakeModel:
         model = FakeModel()
@@ -195,7 +195,7 @@ def test_an_error_is_a_row_and_no_answer(tmp_path: Path, judged: Judged) -> None
                 ids = ledger.claim([(ask, Usage(9, 1), 0.5)])
             with store.transaction():
                 ledger.settle([Attempt(ids[0] or 0, "failed", Usage(9, 1), Price(1e6, 0).of(Usage(9, 1)), 0.1, "no")])
-        seal(store, ShardFolder(place.with_name("2-of-2.shards")), {})
+    judged("2/2")
     for _ in range(2):
         found = merged(tmp_path, pairs=PAIRS)
     assert found.attempts == {"failed": 1}
@@ -204,6 +204,11 @@ def test_an_error_is_a_row_and_no_answer(tmp_path: Path, judged: Judged) -> None
         cost = spent(store, judge)
         assert (cost.attempts, cost.failed, cost.prompt_tokens, cost.cost) == (1, 1, 9, 9.0)
         assert store.missing([b"k" * 16]) == {b"k" * 16}
+    place.unlink()
+    judged("2/2")  # from its shards: with what it cost, and nothing is sealed anew
+    with JudgmentStore(place) as store:
+        assert spent(store, judge) == cost
+    assert len(list(place.with_name("2-of-2.shards").iterdir())) == 2
 
 
 def test_doubles_and_holes_are_counted(tmp_path: Path, judged: Judged) -> None:
@@ -268,7 +273,7 @@ def test_shards_of_two_judges_are_not_mixed(tmp_path: Path, judged: Judged) -> N
     judged("1/1", temperature=0.5)
     shards = "j.db.parts/1-of-1.shards"
     (tmp_path / shards).rename(tmp_path / "loose")
-    with pytest.raises(InputError, match="loose: holds shards of 2 judges .* choose with --judge"):
+    with pytest.raises(InputError, match=r"loose: holds shards of 2 judges .* choose with --judge"):
         merged(tmp_path, "loose")
     assert merged(tmp_path, "loose", judges=("fake",)).added == 720
     one, _ = merged(tmp_path, judges=("fake",), into="2.db").judges

@@ -124,6 +124,7 @@ def settings_of(settings: type[Settings], ctx: click.Context) -> Settings:
     keys = _short_keys(settings)
     if (file := ctx.params.pop(_CONFIG, None)) is not None:
         values |= {keys.get(key, key): value for key, value in _read_config(file).items()}
+        _take_extra(ctx, values)
     for text in ctx.params.pop(_SET, ()):
         key, equals, value = text.partition("=")
         if not equals:
@@ -147,6 +148,16 @@ def settings_of(settings: type[Settings], ctx: click.Context) -> Settings:
     except ConfigError as error:
         key, colon, rest = str(error).partition(": ")
         raise ConfigError(f"{spellings[key]}: {rest}" if colon and key in spellings else str(error)) from error
+
+
+def _take_extra(ctx: click.Context, values: dict[str, object]) -> None:
+    """Take what a file says of parameters that are no settings, such as the store of judge, unless they were given."""
+    for param in ctx.command.params:
+        name = str(param.name)
+        if name in getattr(ctx.command, "extra", ()) and name in values:
+            value = values.pop(name)
+            if ctx.get_parameter_source(name) in (ParameterSource.DEFAULT, None):
+                ctx.params[name] = param.process_value(ctx, value)
 
 
 def _short_keys(settings: type[Settings]) -> dict[str, str]:

@@ -180,7 +180,11 @@ def _check_parts(places: str, parts: Sequence[Given], *, allow_missing: bool) ->
             if index in at:
                 at[index].record = record
     for one in parts:
-        if one.record is not None and not one.record.done and not allow_missing:
+        if one.record is None or one.record.done:
+            continue
+        if allow_missing and one.shards is not None:
+            one.store = None  # somebody may be writing it, perhaps on another machine; shards do not change
+        elif not allow_missing:
             raise InputError(
                 f"{one.name}: part {one.part} has not ended; run the same command with --part {one.part} again, or "
                 "take what is there with --allow-missing"

@@ -22,6 +22,7 @@ from dissensus.judges.shards.shard import (
     Keys,
     Row,
     are_among,
+    as_bytes,
     as_keys,
     read_keys,
     read_shard,
@@ -57,7 +58,7 @@ def rows_in(store: JudgmentStore, judge: str) -> Iterator[tuple[str, Row]]:
     )
     for number, *row in store.rows(query, (judge,)):
         *_, host, process, started, _ = row
-        yield "attempt", (framed_digest("attempt", host, process, started, str(number)), judge, *row)
+        yield "attempt", (_attempt_key(judge, host, process, started, number), judge, *row)
 
 
 def keys_in(store: JudgmentStore, judge: str | None = None) -> Iterator[Keys]:
@@ -136,16 +137,18 @@ def sealing(store: Path, folder: ShardFolder, about: Mapping[str, Any], *, secon
 
 
 def restore(folder: ShardFolder, store: Path) -> int:
-    """Put what shards have into a store that has nothing yet, as after its machine is gone; returns how many rows.
+    """Put into a store the shards that it lacks answers of, as after its machine is gone; returns how many rows.
 
     Raises:
         InputError: a shard is damaged.
     """
-    names = [] if store.is_file() else folder.names()
     count = 0
-    if names:
+    if names := folder.names():
         with JudgmentStore(store) as opened:
             for name in names:
+                answers = as_bytes(read_keys(folder, name))
+                if answers and not opened.missing(answers):
+                    continue
                 shard = read_shard(folder, name)
                 with opened.transaction():
                     note_judge(opened, shard.about)
@@ -179,9 +182,9 @@ def _insert_attempts(store: JudgmentStore, rows: list[Row]) -> None:
     """Insert attempts with their runs, under ids that are hashes: whoever merges again finds them there."""
     runs, attempts = {}, []
     for key, judge, *said, host, process, started, ended in rows:
-        run = _id(framed_digest("run", judge, host, process, started))
+        run = _hashed(framed_digest("run", judge, host, process, started))
         runs[run] = (run, judge, host, process, started, ended or started)
-        attempts.append((_id(key), run, judge, *said))
+        attempts.append((int.from_bytes(key[8:], "big"), run, judge, *said))
     store.connection.executemany(
         "INSERT OR IGNORE INTO runs (id, judge, host, process, started, ended) VALUES (?, ?, ?, ?, ?, ?)",
         list(runs.values()),
@@ -193,5 +196,12 @@ def _insert_attempts(store: JudgmentStore, rows: list[Row]) -> None:
     )
 
 
-def _id(digest: bytes) -> int:
+def _attempt_key(judge: str, host: str, process: str, started: str, number: int) -> bytes:
+    """Name an attempt: 8 bytes of its run and 8 of a number, which is its id wherever it is merged into."""
+    if number < _FIRST:  # of this store's own count
+        number = _hashed(framed_digest("attempt", host, process, started, str(number)))
+    return framed_digest("run", judge, host, process, started)[:8] + number.to_bytes(8, "big")
+
+
+def _hashed(digest: bytes) -> int:
     return _FIRST + (int.from_bytes(digest[:8], "big") >> 4)

@@ -142,6 +142,12 @@ def read_keys(folder: ShardFolder, name: str, *, attempts: bool = False) -> Keys
     return as_keys(table.column("key").to_pylist())
 
 
+def as_bytes(keys: Keys) -> list[bytes]:
+    """Return keys one by one, zeros at their end included, which numpy would leave out."""
+    raw = keys.tobytes()
+    return [raw[start : start + 16] for start in range(0, len(raw), 16)]
+
+
 def sorted_keys(keys: Sequence[Keys]) -> Keys:
     """Put arrays of keys into one, sorted."""
     return np.sort(np.concatenate(keys)) if keys else as_keys(())
