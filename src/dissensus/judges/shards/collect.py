@@ -45,6 +45,8 @@ class Given:
     """Answers, or shards, of each judge."""
     shard_judges: dict[str, str] = field(default_factory=dict)
     """Whose each shard is."""
+    at_most: int = 0
+    """No more answers than these are there, of any judge."""
     pairs: str = ""
     """The digest over all pairs of the run, where the shards say it."""
 
@@ -53,9 +55,11 @@ class Given:
         if self.store is not None:
             with JudgmentStore(self.store, create=False) as opened:
                 self.judges.update(opened.judges())
+                self.at_most += self.judges.total()
         if self.shards is not None:
             for name in self.shards.names():
-                about = read_about(self.shards, name)
+                about, count = read_about(self.shards, name)
+                self.at_most += count
                 self.shard_judges[name] = about.judge
                 self.judges[about.judge] += 1
                 self.pairs = about.pairs

@@ -128,13 +128,12 @@ def _parts_of(given: Sequence[Given]) -> tuple[int, list[str]]:
 
 def _all_keys(given: Sequence[Given], judges: Sequence[str]) -> Keys:
     """Read the keys of all answers, sorted, doubles among them; shape (answers,), 16 bytes each."""
-    keys = np.empty(1 << 16, dtype="S16")
-    n = 0
+    # What is not written takes no memory.
+    keys, n = np.empty(sum(one.at_most for one in given), dtype="S16"), 0
     for one in given:
         for some in one.keys(judges):
-            while n + len(some) > len(keys):
-                # Pages that were never written take no memory, so what is grown in place is as small as its content.
-                keys.resize(2 * len(keys), refcheck=False)
+            if n + len(some) > len(keys):  # somebody writes meanwhile
+                keys = np.concatenate([keys[:n], np.empty(2 * len(some), dtype="S16")])
             keys[n : n + len(some)] = some
             n += len(some)
     keys = keys[:n]

@@ -127,9 +127,10 @@ def read_shard(folder: ShardFolder, name: str) -> Shard:
     return Shard(folder.path(name), about, rows)
 
 
-def read_about(folder: ShardFolder, name: str) -> About:
-    """Read what a shard says of its rows. Raises InputError as `read_shard`."""
-    return _read(folder, name, [])[0]
+def read_about(folder: ShardFolder, name: str) -> tuple[About, int]:
+    """Read what a shard says of its rows, and how many there are. Raises InputError as `read_shard`."""
+    about, table = _read(folder, name, [])
+    return about, table.num_rows
 
 
 def read_keys(folder: ShardFolder, name: str, *, attempts: bool = False) -> Keys:
