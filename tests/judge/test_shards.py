@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,12 @@ from dissensus.judges.base import JudgeSettings
 from dissensus.judges.kinds import CombinedSettings, CommitteeSettings, GraphSettings, VotesSettings
 from dissensus.judges.language.messages import Answer, Ask, Usage
 from dissensus.judges.language.settings import LocalSettings
+from dissensus.judges.shards import merge_judgments as merging
+from dissensus.judges.shards import seal as sealer
 from dissensus.judges.shards import shard as shard_file
 from dissensus.judges.shards.merge_judgments import Merged, merge
 from dissensus.judges.shards.places import ShardFolder
-from dissensus.judges.shards.seal import restore, seal
+from dissensus.judges.shards.seal import restore, seal, sealing
 from dissensus.judges.store.attempts import Attempt, Ledger, Price, spent
 from dissensus.judges.store.store import JudgmentStore
 from dissensus.judges.store.verify import verify
@@ -180,6 +183,47 @@ def test_a_lost_machine_costs_nothing_that_was_sealed(tmp_path: Path, judged: Ju
     names = sorted(file.name for file in shards.iterdir())
     judged("1/1")
     assert sorted(file.name for file in shards.iterdir()) == names
+
+
+def test_whole_blocks_are_sealed_while_a_run_goes_on(
+    tmp_path: Path, judged: Judged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged(None)
+    monkeypatch.setattr(sealer, "BLOCK", 100)
+    folder = ShardFolder(tmp_path / "shards")
+    with sealing(tmp_path / "j.db", folder, {}, seconds=0.01):
+        deadline = time.monotonic() + 20
+        while len(folder.names()) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(folder.names()) == 3
+    names = folder.names()
+    assert len(names) == 4
+    (tmp_path / "shards" / names[0]).unlink()  # as where a kill came before it
+    with sealing(tmp_path / "j.db", folder, {}):
+        pass
+    assert folder.names() == names
+    merged(tmp_path, "shards")
+    assert rows(tmp_path / "merged.db") == rows(tmp_path / "j.db")
+
+
+def test_a_merge_that_is_killed_goes_on(tmp_path: Path, judged: Judged, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged(None)
+    for index in range(1, 4):
+        judged(f"{index}/3", store="p.db")
+    inner, seen = merging.insert, []
+
+    def dies(*given: Any) -> int:
+        seen.append(given)
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+        return inner(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(merging, "insert", dies)
+        with pytest.raises(KeyboardInterrupt):
+            merged(tmp_path, "p.db.parts")
+    assert 0 < merged(tmp_path, "p.db.parts").added < 360
+    assert rows(tmp_path / "merged.db") == rows(tmp_path / "j.db")
 
 
 def test_an_error_is_a_row_and_no_answer(tmp_path: Path, judged: Judged) -> None:

@@ -88,7 +88,7 @@ def parts_in(folder: Path, suffixes: tuple[str, ...] | None = None) -> list[Path
     for path in folder.iterdir():
         kind = path.name.partition(".")[2]
         is_wanted = f".{kind}" not in _NO_TABLE if suffixes is None else f".{kind}" in suffixes
-        if is_wanted and (part := part_of(path)) is not None:
+        if is_wanted and (part := part_of(path)) is not None and path.is_file():
             found[path] = part
     if found:
         _check(folder, found)

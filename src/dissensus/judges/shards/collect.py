@@ -29,8 +29,6 @@ from dissensus.judges.store.schema import is_store
 from dissensus.judges.store.store import JudgmentStore
 from dissensus.parts import Part, part_of
 
-_STORES = (".db", ".sqlite", ".sqlite3")
-
 
 @dataclass
 class Given:
@@ -143,13 +141,13 @@ def _told_apart(place: str) -> list[Given]:
     given: dict[Part, Given] = {}
     for name in folder.below():
         part = part_of(Path(name))
-        if part is None or not name.endswith((SHARDS, *_STORES)):
+        if part is None:
             continue
-        one = given.setdefault(part, Given(f"{folder.path(part.name)}", part))
+        one = Given(folder.path(part.name), part)
         if name.endswith(SHARDS):
-            one.shards = folder.folder(name)
-        elif not is_address(place):
-            one.store = path / name
+            given.setdefault(part, one).shards = folder.folder(name)
+        elif not is_address(place) and is_store(path / name):
+            given.setdefault(part, one).store = path / name
     if given:
         return list(given.values())
     if not folder.names():
@@ -189,8 +187,9 @@ def _check_parts(places: str, parts: Sequence[Given], *, allow_missing: bool) ->
         if allow_missing and one.shards is not None:
             one.store = None  # somebody may be writing it, perhaps on another machine; shards do not change
         elif not allow_missing:
+            left = f", {one.record.open:,} questions are open" if one.record.open else ""
             raise InputError(
-                f"{one.name}: part {one.part} has not ended; run the same command with --part {one.part} again, or "
+                f"{one.name}: part {one.part} has not ended{left}; run the same command with --part {one.part} again, or "
                 "take what is there with --allow-missing"
             )
 
