@@ -310,6 +310,9 @@ def test_parts_that_do_not_fit_together_are_refused(tmp_path: Path, judged: Judg
         merged(tmp_path)
     with pytest.raises(InputError, match="no such folder or store"):
         merged(tmp_path, "nothing")
+    (tmp_path / "p.jsonl").write_text("{}" * 60)
+    with pytest.raises(InputError, match=r"p\.jsonl: not a store of judgments"):
+        merged(tmp_path, "p.jsonl")
 
 
 def test_shards_of_two_judges_are_not_mixed(tmp_path: Path, judged: Judged) -> None:

@@ -25,9 +25,8 @@ from dissensus.judges.shards.shard import (
     read_shard,
     sorted_keys,
 )
-from dissensus.judges.store.schema import is_store
 from dissensus.judges.store.store import JudgmentStore
-from dissensus.parts import Part, part_of
+from dissensus.parts import RECORD, Part, part_of
 
 
 @dataclass
@@ -132,8 +131,6 @@ def collect(places: Sequence[str], *, allow_missing: bool = False) -> list[Given
 def _told_apart(place: str) -> list[Given]:
     path = Path(place)
     if not is_address(place) and path.is_file():
-        if not is_store(path):
-            raise InputError(f"{place}: is no store of judgments; name stores, shards or the folder STORE.parts")
         return [_store(path)]
     if not is_address(place) and not path.is_dir():
         raise InputError(f"{place}: no such folder or store; name what dissensus judge --part wrote")
@@ -146,7 +143,7 @@ def _told_apart(place: str) -> list[Given]:
         one = Given(folder.path(part.name), part)
         if name.endswith(SHARDS):
             given.setdefault(part, one).shards = folder.folder(name)
-        elif not is_address(place) and is_store(path / name):
+        elif not is_address(place) and (path / name).is_file() and not name.endswith(RECORD):
             given.setdefault(part, one).store = path / name
     if given:
         return list(given.values())
@@ -189,8 +186,8 @@ def _check_parts(places: str, parts: Sequence[Given], *, allow_missing: bool) ->
         elif not allow_missing:
             left = f", {one.record.open:,} questions are open" if one.record.open else ""
             raise InputError(
-                f"{one.name}: part {one.part} has not ended{left}; run the same command with --part {one.part} again, or "
-                "take what is there with --allow-missing"
+                f"{one.name}: part {one.part} has not ended{left}; run the same command with --part {one.part} again, "
+                "or take what is there with --allow-missing"
             )
 
 
