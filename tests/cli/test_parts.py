@@ -133,20 +133,13 @@ def test_judging_in_parts_from_the_command_line_and_from_python(run: Run, tmp_pa
     assert ds.judge(source, "votes", store=store, progress=False) == whole
 
 
-def test_predictions_of_parts_are_evaluated_as_one_file(run: Run, tmp_path: Path):
-    pairs = [pair.model_copy(update={"votes": Votes(a=2, b=1 + i % 3)}) for i, pair in enumerate(PAIRS)]
-    ds.write_records(tmp_path / "p.jsonl", pairs)
-    said = [Prediction(pair_id=p.id, model="m", preference_a=(i % 7) / 7) for i, p in enumerate(pairs)]
-    ds.write_records(tmp_path / "whole.parquet", said)
-    for index in (1, 2):
-        own = [one for one, pair in zip(said, pairs, strict=True) if Part(index, 2).has(pair)]
-        ds.write_records(Part(index, 2).place(tmp_path / "m.parquet"), own)
-    assert ds.evaluate(pairs, tmp_path / "m.parquet.parts", resamples=0, swaps=0) == ds.evaluate(
-        pairs, tmp_path / "whole.parquet", resamples=0, swaps=0
-    )
-    (tmp_path / "m.parquet.parts" / "1-of-2.parquet").unlink()
-    code, _, err = run(
-        "evaluate", tmp_path / "p.jsonl", "--predictions", tmp_path / "m.parquet.parts", "--out", "x.json"
-    )
-    assert (code, err.count("\n")) == (2, 1)
-    assert "part 1/2 is missing" in err
+def test_predictions_of_parts_are_read_as_one_file(tmp_path: Path):
+    said = [Prediction(pair_id=pair.id, model="m", preference_a=i / 99) for i, pair in enumerate(PAIRS)]
+    for part in (Part(1, 2), Part(2, 2)):
+        own = [one for one, pair in zip(said, PAIRS, strict=True) if part.has(pair)]
+        ds.write_records(part.place(tmp_path / "m.csv"), own)
+    found = ds.read_records(tmp_path / "m.csv.parts", Prediction)
+    assert sorted(found, key=lambda one: one.preference_a) == said
+    (tmp_path / "m.csv.parts" / "1-of-2.csv").unlink()
+    with pytest.raises(InputError, match="part 1/2 is missing"):
+        list(ds.read_records(tmp_path / "m.csv.parts", Prediction))

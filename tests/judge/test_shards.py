@@ -45,8 +45,10 @@ PAIRS = [
         label="ab"[i * 7 % 3 % 2],
         votes=Votes(a=2, b=i % 3),
     )
-    for i in range(90)
+    for i in range(48)
 ]
+ALL = 4 * len(PAIRS)
+"""Answers."""
 
 
 class FakeModel:
@@ -134,11 +136,11 @@ def test_eight_parts_two_of_them_twice_and_one_killed_are_one_run(tmp_path: Path
 
     found = merged(tmp_path, pairs=PAIRS)
     assert rows(tmp_path / "merged.db") == rows(tmp_path / "whole.db")
-    assert (found.rows, found.added, found.doubles, found.holes.open) == (360, 360, 0, 0)
+    assert (found.rows, found.added, found.doubles, found.holes.open) == (ALL, ALL, 0, 0)
     assert merged(tmp_path).added == 0
     for part in (tmp_path / "j.db.parts").glob("*.db"):  # shards alone do as well
         part.unlink()
-    assert merged(tmp_path, into="again.db").added == 360
+    assert merged(tmp_path, into="again.db").added == ALL
     assert rows(tmp_path / "again.db") == rows(tmp_path / "whole.db")
 
 
@@ -189,7 +191,7 @@ def test_whole_blocks_are_sealed_while_a_run_goes_on(
     tmp_path: Path, judged: Judged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged(None)
-    monkeypatch.setattr(sealer, "BLOCK", 100)
+    monkeypatch.setattr(sealer, "BLOCK", 50)
     folder = ShardFolder(tmp_path / "shards")
     with sealing(tmp_path / "j.db", folder, {}, seconds=0.01):
         deadline = time.monotonic() + 20
@@ -222,7 +224,7 @@ def test_a_merge_that_is_killed_goes_on(tmp_path: Path, judged: Judged, monkeypa
         patched.setattr(merging, "insert", dies)
         with pytest.raises(KeyboardInterrupt):
             merged(tmp_path, "p.db.parts")
-    assert 0 < merged(tmp_path, "p.db.parts").added < 360
+    assert 0 < merged(tmp_path, "p.db.parts").added < ALL
     assert rows(tmp_path / "merged.db") == rows(tmp_path / "j.db")
 
 
@@ -260,10 +262,10 @@ def test_doubles_and_holes_are_counted(tmp_path: Path, judged: Judged) -> None:
     judged("2/2", pairs=PAIRS)
     judged(None, store="other.db", pairs=PAIRS[:10])
     found = merged(tmp_path, "j.db.parts", "other.db", pairs=[*PAIRS, PAIRS[0].model_copy(update={"prompt": "new"})])
-    assert (found.rows, found.added, found.doubles, found.differing) == (400, 360, 40, 0)
+    assert (found.rows, found.added, found.doubles, found.differing) == (ALL + 40, ALL, 40, 0)
     part = 1 if Part(1, 2).has(PAIRS[0].model_copy(update={"prompt": "new"})) else 2
     assert list(found.lines())[-2:] == [
-        "holes      4 of 364 questions about 91 pairs are open",
+        "holes      4 of 196 questions about 49 pairs are open",
         f"           4 of part {part}/2: run it again with --part {part}/2",
     ]
 
@@ -275,9 +277,9 @@ def test_shards_lie_wherever_fsspec_reaches(tmp_path: Path, judged: Judged) -> N
         for _ in range(2):
             seal(opened, ShardFolder("memory://run/1-of-1.shards"), {"part": "1/1"})
     found = merge(["memory://run"], tmp_path / "merged.db")
-    assert (found.rows, found.added, found.doubles) == (360, 360, 0)
+    assert (found.rows, found.added, found.doubles) == (ALL, ALL, 0)
     assert rows(tmp_path / "merged.db") == rows(store)
-    assert restore(ShardFolder("memory://run/1-of-1.shards"), tmp_path / "back.db") == 360
+    assert restore(ShardFolder("memory://run/1-of-1.shards"), tmp_path / "back.db") == ALL
     with pytest.raises(InputError, match="nowhere: has no parts, no shards and no store"):
         merge(["memory://nowhere"], tmp_path / "merged.db")
 
@@ -297,7 +299,7 @@ def test_parts_that_do_not_fit_together_are_refused(tmp_path: Path, judged: Judg
         merged(tmp_path)
     found = merged(tmp_path, pairs=PAIRS, allow_missing=True)
     assert "parts      without 2/2" in list(found.lines())
-    assert found.holes.parts == {2: 360 - found.rows}
+    assert found.holes.parts == {2: ALL - found.rows}
 
     judged("2/2", temperature=0.5)
     with pytest.raises(InputError, match=r"part 1/2 was judged by fake-\w+ and part 2/2 by fake-\w+: judge all parts"):
@@ -322,9 +324,9 @@ def test_shards_of_two_judges_are_not_mixed(tmp_path: Path, judged: Judged) -> N
     (tmp_path / shards).rename(tmp_path / "loose")
     with pytest.raises(InputError, match=r"loose: holds shards of 2 judges .* choose with --judge"):
         merged(tmp_path, "loose")
-    assert merged(tmp_path, "loose", judges=("fake",)).added == 720
+    assert merged(tmp_path, "loose", judges=("fake",)).added == 2 * ALL
     one, _ = merged(tmp_path, judges=("fake",), into="2.db").judges
-    assert merged(tmp_path, "loose", judges=(one,), into="1.db").added == 360
+    assert merged(tmp_path, "loose", judges=(one,), into="1.db").added == ALL
 
 
 def test_a_damaged_or_newer_shard_is_named(tmp_path: Path, judged: Judged, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,4 +362,4 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, judged: Judged, monkeypatch: 
     with pytest.raises(InputError, match="part 1/1 has not ended"):
         merged(tmp_path)
     assert not judged("1/1").asked
-    assert merged(tmp_path).added == 360
+    assert merged(tmp_path).added == ALL

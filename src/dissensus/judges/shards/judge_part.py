@@ -12,6 +12,7 @@ from dissensus.files.parts_folder import PartRecord
 from dissensus.judges.base import JudgeSettings, Material
 from dissensus.judges.shards.places import ShardFolder
 from dissensus.judges.shards.seal import restore, sealing
+from dissensus.judges.shards.shard import About, write_shard
 from dissensus.judges.summary import Summary
 from dissensus.parts import PartOf
 
@@ -41,13 +42,15 @@ def judge_part(settings: JudgeSettings, pairs: PartOf, store: Path, material: Ma
     """
     place = pairs.part.place(store)
     folder = ShardFolder(f"{shards.rstrip('/')}/{pairs.part.name}{SHARDS}" if shards else shards_beside(place))
-    about = {"part": str(pairs.part), "pairs": pairs.digest, "engine": settings.engine()}
+    about: dict[str, Any] = {"part": str(pairs.part), "pairs": pairs.digest, "engine": settings.engine()}
     with sole_writer(place):
         describe = _recorder(pairs, place)
         describe(done=False)
         restored = restore(folder, place)
         with sealing(place, folder, about):
             summary = settings.run(pairs, place, material)
+        if not folder.names():  # of no pairs, or none that has a judgment: so that it is seen to be there
+            write_shard(folder, About(summary.judge, **about), {})
         left = summary.tally.failed + summary.tally.elsewhere
         describe(done=not (summary.stopped or left), judge=summary.judge, open=left)
     said = f"{pairs.part}, {len(pairs):,} of {pairs.total:,} pairs; shards in {folder}"
