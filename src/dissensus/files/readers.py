@@ -90,7 +90,9 @@ def read_rows(path: Path, fault: Fault, *, form: Format | None = None) -> Iterat
         else:
             yield from _json_lines(path, fault, compressed=form == "jsonl.gz", lists=lists)
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file{beside_its_parts(path) or '; check the name'}") from error
+        if hint := beside_its_parts(path):
+            raise InputError(f"{path}: no such file{hint}") from error
+        raise InputError(f"{path}: no such file; check the name") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path}: damaged or truncated gzip ({error}); fetch the file again") from error
     except OSError as error:
