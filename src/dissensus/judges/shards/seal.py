@@ -162,7 +162,7 @@ def note_judge(store: JudgmentStore, about: About) -> None:
     """Note a judge's settings where the store has none, within a transaction."""
     if about.settings:
         row = (about.judge, about.settings, checksum(about.judge, about.settings.encode()))
-        store.connection.execute("INSERT OR IGNORE INTO judges VALUES (?, ?, ?)", row)
+        store.connection.execute("INSERT INTO judges VALUES (?, ?, ?) ON CONFLICT DO NOTHING", row)
 
 
 def insert(store: JudgmentStore, kind: str, rows: list[Row]) -> int:
@@ -170,12 +170,12 @@ def insert(store: JudgmentStore, kind: str, rows: list[Row]) -> int:
     if kind == "attempt":
         _insert_attempts(store, rows)
         return 0
-    before = store.connection.total_changes
     columns = COLUMNS[kind]
-    store.connection.executemany(
-        f"INSERT OR IGNORE INTO {TABLES[kind]} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})", rows
+    query = (
+        f"INSERT INTO {TABLES[kind]} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) "
+        "ON CONFLICT DO NOTHING"
     )
-    return store.connection.total_changes - before
+    return max(0, int(store.connection.executemany(query, rows).rowcount))
 
 
 def _insert_attempts(store: JudgmentStore, rows: list[Row]) -> None:
@@ -186,12 +186,12 @@ def _insert_attempts(store: JudgmentStore, rows: list[Row]) -> None:
         runs[run] = (run, judge, host, process, started, ended or started)
         attempts.append((int.from_bytes(key[8:], "big"), run, judge, *said))
     store.connection.executemany(
-        "INSERT OR IGNORE INTO runs (id, judge, host, process, started, ended) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO runs (id, judge, host, process, started, ended) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         list(runs.values()),
     )
     store.connection.executemany(
-        "INSERT OR IGNORE INTO attempts (id, run, judge, pair_id, ask, state, error, prompt_tokens, completion_tokens, "
-        f"estimated, cost, seconds) VALUES ({', '.join('?' * 12)})",
+        "INSERT INTO attempts (id, run, judge, pair_id, ask, state, error, prompt_tokens, completion_tokens, "
+        f"estimated, cost, seconds) VALUES ({', '.join('?' * 12)}) ON CONFLICT DO NOTHING",
         attempts,
     )
 
