@@ -187,6 +187,19 @@ def test_a_lost_machine_costs_nothing_that_was_sealed(tmp_path: Path, judged: Ju
     assert sorted(file.name for file in shards.iterdir()) == names
 
 
+def test_a_job_that_is_started_on_another_machine_goes_on(tmp_path: Path, judged: Judged) -> None:
+    """What the first machine had in flight there is asked again; nobody has to say that it is gone."""
+    ask = judged("1/1", store="elsewhere.db").asked[0]
+    place = Part(1, 1).place(tmp_path / "j.db")
+    place.parent.mkdir()
+    with JudgmentStore(place) as store, store.transaction() as connection:
+        connection.execute("INSERT INTO runs VALUES (7, 'fake', 'another-machine', '1:1', '2026-01-01', NULL)")
+        columns = "run, judge, pair_id, ask, state, prompt_tokens"
+        connection.execute(f"INSERT INTO attempts ({columns}) VALUES (7, 'fake', 'p', ?, 'sent', 9)", (ask.key,))
+    assert len(judged("1/1").asked) == 2 * len(PAIRS)
+    assert merged(tmp_path, pairs=PAIRS).holes.open == 0
+
+
 def test_whole_blocks_are_sealed_while_a_run_goes_on(
     tmp_path: Path, judged: Judged, monkeypatch: pytest.MonkeyPatch
 ) -> None:

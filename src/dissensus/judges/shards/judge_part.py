@@ -43,6 +43,9 @@ def judge_part(settings: JudgeSettings, pairs: PartOf, store: Path, material: Ma
     place = pairs.part.place(store)
     folder = ShardFolder(f"{shards.rstrip('/')}/{pairs.part.name}{SHARDS}" if shards else shards_beside(place))
     about: dict[str, Any] = {"part": str(pairs.part), "pairs": pairs.digest, "engine": settings.engine()}
+    if "take_over" in type(settings).model_fields:
+        # A part is one process's: whatever another machine has not ended there, a job that is run again goes on with.
+        settings = settings.model_copy(update={"take_over": True})
     with sole_writer(place):
         describe = _recorder(pairs, place)
         describe(done=False)
