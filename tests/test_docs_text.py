@@ -59,7 +59,7 @@ def world(tmp_path: Path, tiny_judge: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """A folder with every file that the pages speak of."""
     monkeypatch.chdir(tmp_path)
     population = simulate(SimulationConfig(prompts=4, responses_per_prompt=3)).pairs
-    for name in ("pairs.jsonl", "pairs.parquet", "part-03.jsonl"):
+    for name in ("pairs.jsonl", "pairs.parquet"):
         write_records(name, population)
     for name in ("train.jsonl", "test.jsonl"):
         Path(name).write_bytes((DOCS / "examples" / name).read_bytes())
@@ -116,7 +116,7 @@ def test_the_commands_run_with_a_stand_in(world: Path, tiny_judge: Path, monkeyp
         for page, command in late:
             found = run(_fitted(command, page, server.url, str(tiny_judge)))
             assert command[0] != "annotate" or any("/join#" in line for line in found)
-    made = ("helpful.parquet", "strengths.parquet", "margins-03.jsonl", "m.parquet", "classified.jsonl", "scores.json")
+    made = ("helpful.parquet", "strengths.parquet", "m.parquet", "classified.jsonl", "scores.json")
     assert all(Path(name).stat().st_size for name in made)
 
 

@@ -1,6 +1,4 @@
 from ._version import __version__ as __version__
-from .api import Records as Records
-from .api import Scorecard as Scorecard
 from .api import evaluate as evaluate
 from .api import judge as judge
 from .api import load_model as load_model
@@ -13,6 +11,8 @@ from .api import train as train
 from .errors import DissensusError as DissensusError
 from .files import read_records as read_records
 from .files import write_records as write_records
+from .record_lists import Records as Records
+from .record_lists import Scorecard as Scorecard
 from .records import Judgment as Judgment
 from .records import Margin as Margin
 from .records import Message as Message

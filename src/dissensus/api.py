@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from dissensus.errors import ConfigError, MissingDependencyError
+from dissensus.errors import ConfigError
 from dissensus.files.database_url import place_of
+from dissensus.parts import Part, PartOf
 from dissensus.plugins import load_plugins
-from dissensus.records import Judgment, Margin, Metric, Pair, Prediction, Record
+from dissensus.record_lists import Records, Scorecard
+from dissensus.records import Judgment, Margin, Pair, Prediction, Record
 
 if TYPE_CHECKING:
     from dissensus.judge_calibration import JudgeCalibration
@@ -22,76 +24,18 @@ if TYPE_CHECKING:
     from dissensus.steps.train import TrainResult
 
 R = TypeVar("R", bound=Record)
-_ROWS, _CELL, _WIDTH = 5, 28, 110
 
 
-class Records(list[R]):
-    """Records of one kind: a list that shows itself as a table and turns into one of another library."""
-
-    def to_arrow(self) -> Any:
-        """Return a ``pyarrow.Table``: the rows and columns that the records' Parquet file has."""
-        return self._table("arrow")
-
-    def to_pandas(self) -> Any:
-        """Return a ``pandas.DataFrame``. Raises InputError where pandas is not installed."""
-        return self._table("pandas")
-
-    def to_polars(self) -> Any:
-        """Return a ``polars.DataFrame``. Raises InputError where polars is not installed."""
-        return self._table("polars")
-
-    def to_dataset(self) -> Any:
-        """Return a ``datasets.Dataset``. Raises MissingDependencyError where the extra ``hub`` is not installed."""
-        try:
-            from datasets import Dataset
-        except ModuleNotFoundError as error:
-            raise MissingDependencyError("datasets", extra="hub", need="a Dataset") from error
-        return Dataset(self.to_arrow())
-
-    def _table(self, library: Any) -> Any:
-        from dissensus.files.dataframes import to_frame
-
-        return to_frame(self, library)
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        return self.to_arrow().__arrow_c_stream__(requested_schema)
-
-    def __repr__(self) -> str:
-        if not self:
-            return "no records"
-        rows = [{key: _cell(value) for key, value in row.model_dump().items()} for row in self[:_ROWS]]
-        shown = [key for key in rows[0] if any(row[key] for row in rows)]
-        widths = {key: max(len(key), *(len(row[key]) for row in rows)) for key in shown}
-        while len(shown) > 1 and sum(widths[key] + 2 for key in shown) > _WIDTH:
-            shown.pop()
-        table = [{key: key for key in shown}, *rows]
-        lines = ["  ".join(f"{row[key]:{widths[key]}}" for key in shown).rstrip() for row in table]
-        rest = [f"… {len(self) - len(rows):,} more"] if len(self) > len(rows) else []
-        return "\n".join([f"{len(self):,} × {type(self[0]).__name__}", *lines, *rest])
-
-
-class Scorecard(Records[Metric]):
-    """The rows of an evaluation: every metric of every model on every group. It shows the tables that matter first."""
-
-    def __repr__(self) -> str:
-        from dissensus.evaluation.tables.render import render_brief
-
-        return render_brief(self) if self else "no records"
-
-    def table(self, form: str = "terminal") -> str:
-        """Return all tables as ``terminal``, ``markdown``, ``latex``, ``csv`` or ``json``."""
-        from dissensus.evaluation.tables.render import render
-
-        return render(self, form)
-
-
-def read_pairs(source: Any, *, label: str | None = None, label_seed: int = 0, **options: Any) -> Records[Pair]:
+def read_pairs(
+    source: Any, *, label: str | None = None, label_seed: int = 0, part: str | None = None, **options: Any
+) -> Records[Pair]:
     """Read pairs: a public data set by name, a file, a folder of Parquet, a Hub id, a DataFrame, a Dataset, a list.
 
     Args:
         source: what to read.
         label: ``one-vote`` draws one of each pair's votes as its label, which training and the committee need.
         label_seed: of the draw.
+        part: of the prompts only some, such as ``3/8``, by their hash: the same pairs in whatever order or format.
         **options: ``root`` (where copies of public data sets lie) and those of `dissensus.files.source.ReadOptions`:
             ``columns`` (our name → the source's), ``split``, ``values``, ``annotator``, ``votes``, ``skip_invalid``.
 
@@ -108,7 +52,8 @@ def read_pairs(source: Any, *, label: str | None = None, label_seed: int = 0, **
         rows = iter(source)
     else:
         rows = read(source, **options)
-    return Records(rows if label is None else draw_labels(rows, seed=label_seed))
+    chosen = rows if part is None else filter(_part(part).has, rows)
+    return Records(chosen if label is None else draw_labels(chosen, seed=label_seed))
 
 
 def split(
@@ -142,7 +87,12 @@ def split(
 
 
 def judge(
-    pairs: Any, judge: str | Mapping[str, Any] = "committee", *, store: str | Path | None = None, **settings: Any
+    pairs: Any,
+    judge: str | Mapping[str, Any] = "committee",
+    *,
+    store: str | Path | None = None,
+    part: str | None = None,
+    **settings: Any,
 ) -> Records[Judgment]:
     """Have a judge give n judgments of each pair; what the store has already is not made again.
 
@@ -152,6 +102,8 @@ def judge(
             its settings as in a study, with the kind as ``name``.
         store: a file, or a postgresql:// URL, that keeps the judgments, so that a run that was stopped goes on; none
             unless given.
+        part: of the prompts only some, such as ``3/8``: the judge learns from all pairs and judges these. Their
+            judgments are kept in the folder STORE.parts, which ``dissensus judgments merge`` merges.
         **settings: of the judge: ``n``, ``seed``, ``model``, …; ``progress=False`` shows no bar.
 
     Raises:
@@ -172,8 +124,10 @@ def judge(
     rows = read_pairs(pairs)
     with tempfile.TemporaryDirectory() as folder:
         place = place_of(store) if store is not None else Path(folder) / "judgments.db"
-        done = step.run(chosen, rows, place, progress=progress)
-        found = step.judgments(chosen, done.judge, rows, place)
+        asked = rows if part is None else PartOf(rows, _part(part))
+        done = step.run(chosen, asked, place, progress=progress)
+        own = _part(part).place(place) if part is not None and isinstance(place, Path) else place
+        found = step.judgments(chosen, done.judge, list(asked), own)
     at = {pair.id: number for number, pair in enumerate(rows)}
     return Records(sorted(found, key=lambda one: (at[one.pair_id], one.sample, one.order)))
 
@@ -289,7 +243,13 @@ def load_model(source: str | Path, **options: Any) -> RewardModel:
 
 
 def predict(
-    model: RewardModel | str | Path, pairs: Any, *, name: str = "", seed: int | None = None, **options: Any
+    model: RewardModel | str | Path,
+    pairs: Any,
+    *,
+    name: str = "",
+    seed: int | None = None,
+    part: str | None = None,
+    **options: Any,
 ) -> Records[Prediction]:
     """Predict each pair: its two rewards, and the share of people who prefer response a.
 
@@ -298,11 +258,12 @@ def predict(
         pairs: the pairs.
         name: what the model is called in tables; the folder's name unless given.
         seed: that it was trained with, where several of one name are compared.
+        part: of the prompts only some, such as ``3/8``.
         **options: ``calibrated``, ``debias``, ``progress`` of `RewardModel.predict`.
     """
     called = name or (Path(model).name if isinstance(model, str | Path) else "model")
     loaded = load_model(model) if isinstance(model, str | Path) else model
-    return Records(loaded.predict(read_pairs(pairs), name=called, seed=seed, **options))
+    return Records(loaded.predict(read_pairs(pairs, part=part), name=called, seed=seed, **options))
 
 
 def evaluate(
@@ -379,18 +340,14 @@ def report(run: str | Path | Sequence[str | Path], out: str | Path) -> Path:
     return Path(out)
 
 
+def _part(text: str) -> Part:
+    try:
+        return Part.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"part: {error}") from error
+
+
 def _records(source: Any, kind: type[R]) -> Records[R]:
     from dissensus.files import read_records
 
     return Records(read_records(source, kind))
-
-
-def _cell(value: object) -> str:
-    if value is None or value == "" or value == () or value == {}:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    if isinstance(value, dict):
-        value = ", ".join(f"{key} {one}" for key, one in value.items() if one)
-    text = " ".join(str(value).split())
-    return text if len(text) <= _CELL else text[: _CELL - 1] + "…"

@@ -16,8 +16,8 @@ from dissensus.errors import DissensusError, OutputError
 
 NO_PATHS = """
     annotator average base_url baseline batching by calibration columns device fields host judge judge_name judge_names
-    key_variable margin_sign name names objective organiser origin personas precision preset price questions quorum repo
-    report_to revision rule scale seeds set_values split sweep_rates trusted_host values votes
+    key_variable margin_sign name names objective organiser origin part personas precision preset price questions quorum
+    repo report_to revision rule scale seeds set_values split sweep_rates trusted_host values votes
 """
 """Options whose text is no path. A new one is put here, or gets a type of cli/outputs.py."""
 

@@ -34,6 +34,11 @@ def test_train_then_predict(run, files: Path, tiny_bert: Path):
     assert "length is in the rewards" in out
     rows = list(read_records(files / "p.jsonl", Prediction))
     assert {(row.model, row.seed) for row in rows} == {("m", 3)}
+    for part in ("1/2", "2/2"):
+        predict = ["predict", pairs, "--model", files / "m", "--out", files / "p.jsonl", "--seed", 3]
+        assert run(*predict, "--part", part)[0] == 0
+    by_id = {row.pair_id: row for row in read_records(files / "p.jsonl.parts", Prediction)}
+    assert [by_id[row.pair_id].preference_a for row in rows] == pytest.approx([row.preference_a for row in rows])
     code, _, err = run(*train, "--learning-rate", 0.5)
     assert code == 2
     assert err.count("\n") == 1

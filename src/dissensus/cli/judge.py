@@ -11,17 +11,24 @@ import click
 
 from dissensus.cli.complete_paths import complete_source
 from dissensus.cli.options import DescribedArgument, step_command
-from dissensus.cli.outputs import Output, Source
-from dissensus.errors import InputError, JudgeError
+from dissensus.cli.outputs import Database, Output, Source
+from dissensus.errors import ConfigError, InputError, JudgeError
 from dissensus.files.database_url import StorePlace
 from dissensus.judges.base import JudgeSettings, kinds
+from dissensus.parts import Part
 from dissensus.settings import nearest
 
 
 def _run(
-    settings: JudgeSettings, pairs: str | None, store: StorePlace | None, quiet: bool, probe: bool = False
+    settings: JudgeSettings,
+    pairs: str | None,
+    store: StorePlace | None,
+    part: Part | None,
+    shards: str | None,
+    quiet: bool,
+    probe: bool = False,
 ) -> None:
-    from dissensus.sources import PairFile
+    from dissensus.sources import pair_file
     from dissensus.steps import judge
 
     if probe:
@@ -31,8 +38,11 @@ def _run(
         raise click.UsageError("Missing PAIRS.")
     if store is None:
         raise click.UsageError("Missing option '--store'.")
+    if shards and part is None:
+        raise ConfigError("--shards: are of a part; give one with --part, of a whole run --part 1/1")
     # The whole file is read before anything is loaded or paid for: a fault in its last line shows now.
-    summary = judge.run(settings, PairFile(pairs), store, sources=[pairs], progress=not quiet)
+    asked = pair_file(pairs, part)
+    summary = judge.run(settings, asked, store, sources=[pairs], progress=not quiet, shards=shards or "")
     for line in summary.lines():
         click.echo(line)
     if summary.was_interrupted:
@@ -40,6 +50,13 @@ def _run(
         sys.exit(130)
     if summary.nothing_judged:
         raise JudgeError(summary.nothing_judged)
+
+
+def _read_part(ctx: click.Context, param: click.Parameter, text: str | None) -> Part | None:
+    try:
+        return None if text is None else Part.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"--part: {error}") from error
 
 
 class _Judges(click.Group):
@@ -70,6 +87,18 @@ class _Judges(click.Group):
                 ["--store"],
                 type=Output("store"),
                 help="The judgments: an SQLite file or a postgresql:// URL.  [required]",
+            ),
+            click.Option(
+                ["--part"],
+                callback=_read_part,
+                metavar="I/N",
+                help="Of the prompts only the I-th of N parts, such as 3/8; judged into the folder STORE.parts.",
+            ),
+            click.Option(
+                ["--shards"],
+                type=Database(),
+                metavar="PLACE",
+                help="Folder or address (s3://…) for the shards of a part; beside its store by default.",
             ),
             click.Option(["--quiet"], is_flag=True, help="No progress."),
         ]

@@ -1,4 +1,4 @@
-"""``dissensus judgments``: a store's judgments listed, verified, recovered, exported, copied, imported and compared."""
+"""``dissensus judgments``: judgments listed, verified, recovered, exported, copied, imported, compared and merged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dissensus.steps import judgments as steps
 
 @click.group(name="judgments", cls=VerbGroup)
 def command() -> None:
-    """List, check, export, copy, import and compare the judgments of a store."""
+    """List, check, export, copy, import, compare and merge the judgments of stores."""
 
 
 for _name, (_settings, _run) in steps.VERBS.items():

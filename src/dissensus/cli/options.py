@@ -125,6 +125,7 @@ def settings_of(settings: type[Settings], ctx: click.Context) -> Settings:
     keys = _short_keys(settings)
     if (file := ctx.params.pop(_CONFIG, None)) is not None:
         values |= {keys.get(key, key): value for key, value in _read_config(file).items()}
+        _take_extra(ctx, values)
     for text in ctx.params.pop(_SET, ()):
         key, equals, value = text.partition("=")
         if not equals:
@@ -148,6 +149,16 @@ def settings_of(settings: type[Settings], ctx: click.Context) -> Settings:
     except ConfigError as error:
         key, colon, rest = str(error).partition(": ")
         raise ConfigError(f"{spellings[key]}: {rest}" if colon and key in spellings else str(error)) from error
+
+
+def _take_extra(ctx: click.Context, values: dict[str, object]) -> None:
+    """Take what a file says of parameters that are no settings, such as the store of judge, unless they were given."""
+    for param in ctx.command.params:
+        name = str(param.name)
+        if name in getattr(ctx.command, "extra", ()) and name in values:
+            value = values.pop(name)
+            if ctx.get_parameter_source(name) in (ParameterSource.DEFAULT, None):
+                ctx.params[name] = param.process_value(ctx, value)
 
 
 def _short_keys(settings: type[Settings]) -> dict[str, str]:
@@ -328,9 +339,11 @@ class _Value(click.ParamType[Any]):
         try:
             return TypeAdapter(Annotated[inner, *bounds] if bounds else inner).validate_python(value)
         except ValidationError as error:
-            message = error.errors()[0]["msg"].removeprefix("Value error, ")
+            problem = error.errors()[0]
+            message = problem["msg"].removeprefix("Value error, ")
             name = field.names[0] if field.argument is None else field.metavar
-            raise ConfigError(f"{name}: {message} (found {value!r})") from error
+            found = "" if problem["type"] == "value_error" else f" (found {value!r})"
+            raise ConfigError(f"{name}: {message}{found}") from error
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [CompletionItem(word) for word in _choices(self._field.inner) if word.startswith(incomplete)]

@@ -9,6 +9,7 @@ from typing import Any
 
 from dissensus.errors import InputError, MissingDependencyError
 from dissensus.files.dataframes import Table, one_split
+from dissensus.files.parts_folder import parts_in
 from dissensus.files.readers import Fault, Row, format_of, read_rows
 from dissensus.files.rows.class_labels import classes_of, with_names
 
@@ -44,6 +45,8 @@ def rows_of(source: str | Path | Table, split: str | None, fault: Fault) -> Iter
     if path.is_dir():
         if is_saved(path):
             yield from read_saved(path, split)
+        elif split is None and parts_in(path):
+            yield from read_rows(path, fault)
         elif files := _files_of(path):
             for file in _of_split(files, path, split):
                 yield from read_rows(file, fault)

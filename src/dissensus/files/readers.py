@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 from dissensus.errors import InputError
 from dissensus.files.formula_escape import ESCAPED, restore_cells
+from dissensus.files.parts_folder import beside_its_parts, parts_in
 from dissensus.files.rows.class_labels import classes_of_schema, with_names
 
 Format = Literal["jsonl", "jsonl.gz", "parquet", "csv", "tsv", "json"]
@@ -63,16 +64,21 @@ def format_of(path: str | Path) -> Format | None:
 
 
 def read_rows(path: Path, fault: Fault, *, form: Format | None = None) -> Iterator[Row]:
-    """Yield the rows of one file, streaming (a ``.json`` list is read whole).
+    """Yield the rows of one file, streaming (a ``.json`` list is read whole), or of a folder of parts.
 
     ``form`` overrides what the extension says; a line of JSON that is a list is then the row ``{"items": [...]}``. A
     single bad row goes to ``fault``. Raises InputError for a file that cannot be read as what it is called.
     """
+    if path.is_dir() and (parts := parts_in(path)):
+        for part in parts:
+            yield from read_rows(part, fault, form=form)
+        return
     lists = form is not None
     form = form or format_of(path)
     if form is None:
         if not path.exists():
-            raise InputError(f"{path}: no such file or data set; check the name (known ones: dissensus pairs --list)")
+            hint = beside_its_parts(path) or "; check the name (known ones: dissensus pairs --list)"
+            raise InputError(f"{path}: no such file or data set{hint}")
         raise InputError(f"{path}: unknown extension; expected {', '.join(SUFFIXES)}; rename or convert the file")
     try:
         if form == "parquet":
@@ -84,6 +90,8 @@ def read_rows(path: Path, fault: Fault, *, form: Format | None = None) -> Iterat
         else:
             yield from _json_lines(path, fault, compressed=form == "jsonl.gz", lists=lists)
     except FileNotFoundError as error:
+        if hint := beside_its_parts(path):
+            raise InputError(f"{path}: no such file{hint}") from error
         raise InputError(f"{path}: no such file; check the name") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path}: damaged or truncated gzip ({error}); fetch the file again") from error

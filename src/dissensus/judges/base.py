@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, SerializeAsAny, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from dissensus.files.database_url import StorePlace
+from dissensus.parts import whole_of
 from dissensus.settings import Option, Settings, nearest
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class JudgeSettings(Settings):
         raise NotImplementedError
 
     def run(self, pairs: Pairs, store: StorePlace, material: Material) -> Summary:
-        """Have the judge judge ``pairs`` into a store.
+        """Have the judge judge ``pairs`` into a store; where they are a part (`PartOf`), it learns from all of them.
 
         Raises:
             InputError: what it reads is not there, or has nothing on these pairs.
@@ -93,10 +94,9 @@ class JudgeSettings(Settings):
         from dissensus.judges.runner import judge_pairs
         from dissensus.judges.store.store import JudgmentStore
 
-        rows = list(pairs)
-        judge = self.open(rows, material)  # before there is a store
+        judge = self.open(list(whole_of(pairs)), material)  # before there is a store
         with JudgmentStore(store) as opened:
-            return judge_pairs(rows, judge, opened, progress=material.progress)
+            return judge_pairs(pairs, judge, opened, progress=material.progress)
 
     def recall(self, store: JudgmentStore, judge: str, pairs: Sequence[Pair]) -> Recall:
         """Recall what a store has of the judge of this full name about ``pairs``, as these settings would have it.
@@ -123,6 +123,10 @@ class JudgeSettings(Settings):
     def stored_content(self) -> list[str]:
         """Hash what a store of its own has of the judge."""
         return []
+
+    def engine(self) -> JsonObject:
+        """Say what answers, as shards keep it: the engine and what its readings may depend on in their last digits."""
+        return {"engine": self.name}
 
     def store_path(self, default: StorePlace) -> StorePlace:
         """Name the store that its judgments are in."""

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from dissensus.errors import InputError
+from dissensus.errors import ConfigError, InputError
 from dissensus.files.database_url import StoreName, StorePlace, place_of
 from dissensus.judge_calibration import CALIBRATION, Covariates, Target
 from dissensus.judges.base import AnyJudge, Estimate, JsonObject, JudgeSettings, Material, Orders, VoteKind
+from dissensus.parts import PartOf
 from dissensus.settings import Option, Reads
 
 if TYPE_CHECKING:
@@ -275,6 +276,11 @@ class CombinedSettings(JudgeSettings):
         from dissensus.judges.runner import judge_pairs
         from dissensus.judges.store.store import JudgmentStore
 
+        if isinstance(pairs, PartOf):
+            raise ConfigError(
+                "combined: weighs its judges on all pairs at once, and has no parts; judge with each of them in parts, "
+                "merge, then run it on the merged store, or: dissensus margin --judge x --judge y --calibrate labels"
+            )
         asked = list(pairs)
         known = {pair.id for pair in asked}
         every = [*(pair for pair in material.learn_from if pair.id not in known), *asked]

@@ -27,6 +27,7 @@ from dissensus.judges.store.attempts import Attempt, Ledger, spent
 from dissensus.judges.store.keys import content_of, judgment_key
 from dissensus.judges.store.store import JudgmentStore
 from dissensus.judges.summary import INTERRUPTED, Summary
+from dissensus.parts import PartOf, whole_of
 from dissensus.records import Judgment, Order, Pair
 
 _DEFAULTS = AskingOptions()
@@ -135,8 +136,9 @@ def ask_model(
     trial = Tally(0)
     if judge.config.mode == "exact" and not options.force_prefix:
         counted.append(judge.with_mode("sample").name)
-        first = list(itertools.islice(pairs, _TRIAL))
-        trial = _run_model(first, judge, backend, store, replace(options, progress=False), counted)
+        first = list(itertools.islice(whole_of(pairs), _TRIAL))
+        quiet = replace(options, progress=False)
+        trial = _try_first(first, pairs, lambda some: _run_model(some, judge, backend, store, quiet, counted))
         if not trial.stopped:
             judge = _after_trial(first, judge, store)
     tally = trial
@@ -210,6 +212,18 @@ class _Questions:
 
     def _key(self, question: Question) -> bytes:
         return judgment_key(self.name, question.pair, question.sample, question.order)
+
+
+def _try_first(first: Sequence[Pair], pairs: Pairs, ask: Callable[[Sequence[Pair]], Tally]) -> Tally:
+    """Ask about the first pairs of all. In a part these may be others' too: all parts have to come to one decision."""
+    if not isinstance(pairs, PartOf):
+        return ask(first)
+    outside = ask([pair for pair in first if not pairs.part.has(pair)])
+    if outside.stopped:
+        return outside
+    trial = ask([pair for pair in first if pairs.part.has(pair)])
+    trial.include(outside, judgments=False)
+    return trial
 
 
 def _after_trial(pairs: Sequence[Pair], judge: LanguageJudge, store: JudgmentStore) -> LanguageJudge:

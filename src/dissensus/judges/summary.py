@@ -35,6 +35,8 @@ class Summary:
     """Of a reply of a language model."""
     bias: PositionBias | None = None
     """What the order does to the verdicts of a language model, over all that the store has of it."""
+    part: str = ""
+    """Of a part of a run: which, of how many pairs, and where its shards are."""
     notes: tuple[str, ...] = ()
     """What else is to be known of the judge."""
 
@@ -74,7 +76,7 @@ class Summary:
     def lines(self) -> list[str]:
         """Say what the run did, one thing a line."""
         tally, exact = self.tally, " choice distributions" if self.mode == "exact" else ""
-        said = [("judge", self.judge), ("mode", self.mode), ("pairs", f"{self.pairs:,}")]
+        said = [("judge", self.judge), ("mode", self.mode), ("part", self.part), ("pairs", f"{self.pairs:,}")]
         if tally.made or tally.failed or tally.too_long or tally.refused or self.stopped:
             said.append(("judgments", f"{tally.made:,} new{exact}, {tally.reused:,} already in {self.store}"))
         else:

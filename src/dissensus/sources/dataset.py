@@ -22,6 +22,7 @@ from dissensus.files.source import (
     check_options,
     print_notice,
 )
+from dissensus.parts import Part, PartOf
 from dissensus.records import Pair
 from dissensus.sources.catalogue import SOURCES
 from dissensus.sources.hub_table import PARQUET, Table, folder_rows, hub_rows, is_whole
@@ -181,7 +182,17 @@ def read_pairs(
     return open_pairs(source, root=root, **options).pairs()
 
 
-class PairFile:
+class _Again:
+    """The pairs of a source, read anew each time; what is to be said of them was said."""
+
+    def __init__(self, source: str | Path) -> None:
+        self._source = source
+
+    def __iter__(self) -> Iterator[Pair]:
+        return read_pairs(self._source, notice=lambda _: None)
+
+
+class PairFile(_Again):
     """The pairs of a source, to be streamed as often as needed without ever holding them all.
 
     Making it reads the source once, to the end: what is wrong with a row shows before anything is done with the
@@ -189,11 +200,13 @@ class PairFile:
     """
 
     def __init__(self, source: str | Path) -> None:
-        self._source = source
+        super().__init__(source)
         self._n = sum(1 for _ in read_pairs(source))
 
     def __len__(self) -> int:
         return self._n
 
-    def __iter__(self) -> Iterator[Pair]:
-        return read_pairs(self._source, notice=lambda _: None)
+
+def pair_file(source: str | Path, part: Part | None = None) -> PairFile | PartOf:
+    """Open the pairs of a source, or a part of them; either way the source is read once to the end here."""
+    return PairFile(source) if part is None else PartOf(_Again(source), part, first=read_pairs(source))

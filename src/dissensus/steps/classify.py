@@ -14,6 +14,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError, mode
 from dissensus.errors import ConfigError
 from dissensus.files.database_url import StorePlace
 from dissensus.judges.base import AnyJudge, JudgeSettings, parse_settings
+from dissensus.parts import InParts, PartOf
 from dissensus.settings import Argument, Option, Reads, Settings, Writes
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Categories(Settings):
 _FOR_A_MODEL = ("model", "base_url", "mode", "n", "store", "price", "max_cost", "judge")
 
 
-class ClassifySettings(Settings):
+class ClassifySettings(InParts):
     """Put PAIRS into the paper's categories: single or multiple correct answers; distinguishable or not.
 
     A category that a pair has already is kept: people's come first. Killed anywhere, the same command goes on.
@@ -168,6 +169,7 @@ def run(settings: ClassifySettings) -> ClassifyResult:
     """
     from dissensus.annotate.exchange.annotated_pairs import read_annotations
     from dissensus.files import write_records
+    from dissensus.files.parts_folder import note_part
     from dissensus.files.writers import check_writable_name
     from dissensus.sources import read_pairs
     from dissensus.taxonomy import agreement_with_people
@@ -175,13 +177,17 @@ def run(settings: ClassifySettings) -> ClassifyResult:
     for path in filter(None, (settings.out, settings.categories)):
         check_writable_name(path)
     how = settings.how()
-    rows = list(read_pairs(settings.pairs))
+    rows, part = list(read_pairs(settings.pairs)), settings.chosen_part
+    if part is not None:
+        cut = PartOf(rows, part)
+        note_part(settings.out, cut)
+        rows = list(cut)
     found = classify(rows, how, settings.store or Path(), replace=settings.replace)
     write_records(settings.out, found.pairs)
     agreements: list[Agreement] = []
     if settings.people:
         agreements = agreement_with_people(read_annotations(settings.people), found.machine)
-        if not agreements:
+        if not agreements and settings.part is None:
             raise ConfigError(
                 f"--people {settings.people}: has no category of any of these pairs ({settings.out} was written)"
             )
@@ -208,7 +214,10 @@ def classify(
     from dissensus.taxonomy import agreement_with_people, classify_offline, classify_pairs, known_classifications
     from dissensus.taxonomy.classification import QUESTIONS
 
-    if how.judge is None:
+    machine: list[Classification] = []
+    if not pairs:  # a part may have none
+        pass
+    elif how.judge is None:
         from dissensus.taxonomy.classifiers import MAX_LENGTH
         from dissensus.text.encoder import load_encoder
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from dissensus.errors import ConfigError
 from dissensus.files.database_url import StorePlace
 from dissensus.judges.base import JudgeSettings, Material
 from dissensus.judges.runner import Pairs
+from dissensus.judges.shards.judge_part import judge_part
 from dissensus.judges.store.store import JudgmentStore
 from dissensus.judges.summary import Summary
+from dissensus.parts import PartOf
 from dissensus.records import Judgment, Pair
 
 
@@ -22,24 +25,32 @@ def run(
     learn_from: Sequence[Pair] = (),
     label_was_drawn: bool = False,
     progress: bool = True,
+    shards: str = "",
 ) -> Summary:
     """Have a judge judge pairs into a store. Judgments that it has are not made again.
 
     Args:
         settings: the judge.
-        pairs: a list, or a file that is read each time it is iterated over (`dissensus.sources.PairFile`).
+        pairs: a list, or a file that is read each time it is iterated over (`dissensus.sources.pair_file`). Of a part
+            (`dissensus.parts.PartOf`) the judgments go into the folder STORE.parts, or the database that all share.
         store: where the judgments go, a file or a database; it is made where there is none.
         sources: the files or data sets that the pairs are from, in which published verdicts may be.
         learn_from: labelled pairs that a committee learns from beside those that it judges.
         label_was_drawn: whether labels were drawn from the pairs' votes.
         progress: show it.
+        shards: of a part, a folder or an address such as s3://bucket/run that its shards go to.
 
     Raises:
         ConfigError: a setting is missing.
         InputError: what the judge reads is not there, or has nothing on these pairs.
         JudgeError: the judge cannot judge them. What was answered is kept.
     """
-    return settings.run(pairs, store, Material(sources, learn_from, label_was_drawn, progress))
+    material = Material(sources, learn_from, label_was_drawn, progress)
+    if isinstance(pairs, PartOf) and isinstance(store, Path):
+        return judge_part(settings, pairs, store, material, shards=shards)
+    if shards:
+        raise ConfigError("--shards: are of parts with a store of their own; leave it out, a database is shared")
+    return settings.run(pairs, store, material)
 
 
 def judgments(settings: JudgeSettings, judge: str, pairs: Sequence[Pair], store: StorePlace) -> list[Judgment]:

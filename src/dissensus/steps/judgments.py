@@ -1,4 +1,4 @@
-"""The steps ``judgments …``: a store's judgments listed, verified, recovered, exported, copied, imported, compared."""
+"""The steps ``judgments …``: a store's listed, verified, recovered, exported, copied, imported, compared, merged."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import NonNegativeInt
+from pydantic import Field, NonNegativeInt
 
 from dissensus.errors import InputError
 from dissensus.files.database_url import StorePlace
@@ -274,6 +274,43 @@ def compare(settings: CompareSettings) -> Lines:
     )
 
 
+class MergeSettings(Settings):
+    """Merge what dissensus judge --part wrote, shards and other stores into one store.
+
+    PARTS is the folder STORE.parts, or folders and addresses (s3://…) of shards, and stores. Of each question the first
+    answer is kept. Every row is checked; doubles and errors are counted, with --pairs the questions that nobody
+    answered. Killed anywhere, the same command goes on, and done again it adds nothing.
+    """
+
+    parts: Annotated[tuple[str, ...], Field(min_length=1), Reads(), Argument()]
+    """What is merged, in this order."""
+    store: Annotated[StorePlace, Writes("store")]
+    """The store that is made or added to: an SQLite file or a postgresql:// URL."""
+    pairs: Annotated[str, Reads()] = ""
+    """The pairs that were to be judged: says what is open, and in which part."""
+    judge: tuple[str, ...] = ()
+    """A judge's full name, or the beginning of it; all by default."""
+    allow_missing: bool = False
+    """Do without parts that are missing or have not ended."""
+
+
+def merge(settings: MergeSettings) -> Lines:
+    """Merge parts into a store.
+
+    Raises:
+        InputError: parts do not fit together, or one is damaged; what was merged before stays.
+        OutputError: the store cannot be written.
+    """
+    from dissensus.judges.shards.merge_judgments import merge as merge_parts
+    from dissensus.sources import read_pairs
+
+    pairs = read_pairs(settings.pairs) if settings.pairs else None
+    done = merge_parts(
+        settings.parts, settings.store, judges=settings.judge, pairs=pairs, allow_missing=settings.allow_missing
+    )
+    return Lines(tuple(done.lines()))
+
+
 def _open(store: StorePlace) -> JudgmentStore:
     from dissensus.judges.store.store import JudgmentStore
 
@@ -288,5 +325,6 @@ VERBS: Mapping[str, tuple[type[Settings], Callable[..., Lines]]] = {
     "copy": (CopySettings, copy),
     "import": (ImportSettings, import_verdicts),
     "compare": (CompareSettings, compare),
+    "merge": (MergeSettings, merge),
 }
 """What each verb takes, and what it does."""

@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from dissensus.errors import ConfigError
-from dissensus.settings import Argument, Option, Reads, Settings, Writes
+from dissensus.parts import Census, InParts
+from dissensus.settings import Argument, Option, Reads, Writes
 
 if TYPE_CHECKING:
     from dissensus.files import ReadReport
@@ -28,7 +29,7 @@ def _as_texts(given: Any) -> Any:
     return tuple(f"{column}:{theirs}={ours}" for column, values in given.items() for theirs, ours in values.items())
 
 
-class PairsSettings(Settings):
+class PairsSettings(InParts):
     """Read SOURCE into pairs: a public data set by name, a file, a folder of files, or a Hub id (org/name).
 
     A public data set is named as in hh-rlhf, hh-rlhf:helpful-base or hh-rlhf:helpful-base@REVISION; --list shows them.
@@ -67,6 +68,13 @@ class PairsSettings(Settings):
     """Of the votes that are drawn."""
     layout: Annotated[Literal["auto", "pairs", "trl"], Option("--format")] = "auto"
     """Layout of the output; trl is chosen and rejected. auto: pairs."""
+
+    @model_validator(mode="after")
+    def _whole_or_not(self) -> Self:
+        whole = [name for name in ("annotators", "card") if getattr(self, name) is not None]
+        if self.part is not None and whole:
+            raise ValueError(f"{whole[0]}: is of the whole source, not of a part; write it by a run without part")
+        return self
 
     def meanings(self) -> dict[str, dict[str, str]]:
         """Read ``values``: column to their value to ours. Raises ConfigError."""
@@ -148,6 +156,7 @@ def run(
     from tqdm import tqdm
 
     from dissensus.files import write_records, write_trl
+    from dissensus.files.parts_folder import PartRecord
     from dissensus.files.source import print_notice
     from dissensus.files.writers import check_writable_name
 
@@ -155,15 +164,20 @@ def run(
     reader = _open(settings, notice)
     for path in filter(None, (settings.out, settings.margins, settings.annotators)):
         check_writable_name(path)
+    part = settings.chosen_part
+    census = None if part is None else Census(part)
     counts = PairCounts()
     margins: list[tuple[str, float]] | None = [] if settings.margins else None
     with tqdm(reader, unit=" pairs", desc="pairs", disable=not progress) as shown:
-        pairs = _noted(shown, counts, margins, settings)
+        pairs = _noted(shown, counts, margins, settings, census)
         if settings.layout == "trl":
             write_trl(settings.out, pairs, notice=notice)
         else:
             write_records(settings.out, pairs)
-    if settings.label and not counts.with_votes:
+    if part is not None and census is not None:
+        PartRecord.of(census, part).write(settings.out)
+    is_empty = part is not None and not counts.pairs
+    if settings.label and not counts.with_votes and not is_empty:
         raise ConfigError(
             f"{settings.source}: no pair has votes to draw a label of, so {settings.out} has its own; leave out --label"
         )
@@ -183,12 +197,18 @@ def _open(settings: PairsSettings, notice: Notice) -> PairReader:
 
 
 def _noted(
-    found: Iterable[Labelled], counts: PairCounts, margins: list[tuple[str, float]] | None, settings: PairsSettings
+    found: Iterable[Labelled],
+    counts: PairCounts,
+    margins: list[tuple[str, float]] | None,
+    settings: PairsSettings,
+    census: Census | None = None,
 ) -> Iterator[Pair]:
     """Stream the pairs with their labels, and take note of what they are."""
     from dissensus.sources.label_votes import with_drawn_label
 
     for given, margin in found:
+        if census is not None and not census.add(given):
+            continue
         is_drawn = settings.label is not None and given.votes is not None
         pair = with_drawn_label(given, seed=settings.label_seed) if is_drawn else given
         if margins is not None and margin is not None:
@@ -210,13 +230,13 @@ def _write_others(
 
     is_public = isinstance(reader, DatasetReader)
     if settings.margins:
-        if not margins:
+        if not margins and not (settings.part and not counts.pairs):
             what = "strength of preference" if is_public else "margin column"
             raise ConfigError(
                 f"{settings.source}: has no {what}, so {settings.margins} was not written ({settings.out} was); "
                 "leave out --margins"
             )
-        n = write_records(settings.margins, (Margin(pair_id=name, margin=margin) for name, margin in margins))
+        n = write_records(settings.margins, (Margin(pair_id=name, margin=margin) for name, margin in margins or ()))
         yield f"{settings.margins}: {n} margins"
     if settings.card and isinstance(reader, DatasetReader):
         write_text(settings.card, _data_card(reader, counts, command))

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from dissensus.parts import InParts
 from dissensus.reward.config import SHORTEST
-from dissensus.settings import Argument, Option, Reads, Settings, Writes
+from dissensus.settings import Argument, Option, Reads, Writes
 
 if TYPE_CHECKING:
     from dissensus.reward.serving.calibration import Calibration
 
 
-class PredictSettings(Settings):
+class PredictSettings(InParts):
     """Score PAIRS with a reward model: window by window, each distinct prompt and response of one once.
 
     Killed anywhere, the same command goes on with the window that it was at.
@@ -69,9 +70,10 @@ class PredictResult:
 def run(settings: PredictSettings, *, progress: bool = True) -> PredictResult:
     """Predict; faults of settings and files show before torch is loaded."""
     from dissensus.files import content_of
+    from dissensus.files.parts_folder import note_part
     from dissensus.files.writers import check_writable_name
     from dissensus.reward.training.preflight import check_calibrated, check_debiased, check_model
-    from dissensus.sources import PairFile
+    from dissensus.sources import pair_file
     from dissensus.text.encoder import resolve_model
 
     check_writable_name(settings.out)
@@ -81,7 +83,8 @@ def run(settings: PredictSettings, *, progress: bool = True) -> PredictResult:
         check_calibrated(settings.model, name)
     if settings.debias is not None:
         check_debiased(settings.model, name)
-    pairs = PairFile(settings.pairs)
+    pairs = pair_file(settings.pairs, settings.chosen_part)
+    note_part(settings.out, pairs)
     # Torch is loaded from here on.
     from dissensus.reward.serving.reward_model import RewardModel, predict_file
 

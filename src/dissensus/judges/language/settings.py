@@ -140,6 +140,17 @@ class ModelSettings(LanguageSettings, JudgeSettings):
 
         return AskingOptions(force_prefix=self.force_prefix, take_over=self.take_over, progress=progress)
 
+    def engine(self) -> JsonObject:
+        """Say where it runs, in which precision, and how many pairs are planned, or requests sent, at once."""
+        from dissensus.judges.job import WINDOW
+
+        return {
+            "engine": self.name,
+            "model": self.model,
+            "dtype": getattr(self, "dtype", None),
+            "batch": getattr(self, "concurrency", WINDOW),
+        }
+
     def run(self, pairs: Pairs, store: StorePlace, material: Material) -> Summary:
         """Ask the model whatever the store lacks."""
         from dissensus.judges.language.plan import LanguageJudge

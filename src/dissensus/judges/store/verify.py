@@ -250,3 +250,11 @@ def _answer(table: str, values: tuple[Any, ...]) -> Iterator[tuple[str, tuple[An
 def _is_bookkeeping(table: str, values: tuple[Any, ...]) -> bool:
     """Tell rows of runs and attempts, whose ids are not in their records, from those of other tables."""
     return all(map(isinstance, values, _TYPES[table])) and (table == "runs" or values[5] in _STATES)
+
+
+def problem_of(kind: str, row: tuple[Any, ...], language: LanguageJudge | None = None) -> str | None:
+    """Say what is wrong with a row of answers (``judgment`` or ``distribution``), if anything is.
+
+    ``language`` is the judge, where it is a language model: then a judgment's choice must be what its reply says.
+    """
+    return _check_judgment(row, language) if kind == "judgment" else _check_distribution(row)

@@ -1,0 +1,1 @@
+"""Judgments as immutable Parquet files, one for each block of answers, and parts of a run merged from them."""
