@@ -3,7 +3,7 @@
 import pytest
 
 from dissensus.files import read_pairs, write_records
-from dissensus.files.plain_pairs import read_contents
+from dissensus.files.rows.plain_pairs import read_contents
 from dissensus.messages import content_id
 from dissensus.records import Message, Pair
 

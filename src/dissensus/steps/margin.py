@@ -177,7 +177,7 @@ class MarginResult(Margins):
 
 def _contents(source: str) -> PairContents:
     """Read the ids and contents of the pairs: by column where the file allows it."""
-    from dissensus.files.plain_pairs import read_contents
+    from dissensus.files.rows.plain_pairs import read_contents
     from dissensus.judges.store.vote_counts import PairContents
     from dissensus.sources import read_pairs
 
