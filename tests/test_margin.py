@@ -1,4 +1,5 @@
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -6,8 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dissensus.errors import JudgeError
-from dissensus.judgment_margins import expected_margin, margins_from_judgments, margins_from_probabilities, vote_margin
-from dissensus.records import Choice, ChoiceProbabilities, Judgment
+from dissensus.files import read_records, write_records
+from dissensus.files.record_files import write_columns
+from dissensus.judgment_margins import (
+    expected_margin,
+    margins_from_counted,
+    margins_from_counts,
+    margins_from_judgments,
+    margins_from_probabilities,
+    vote_margin,
+)
+from dissensus.records import Choice, ChoiceProbabilities, Judgment, Margin
 
 counts = st.integers(1, 200).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -136,3 +146,32 @@ def test_a_pair_without_a_valid_vote_is_named_or_left_out():
     with pytest.raises(JudgeError, match=r"2 of 3 pairs have no valid judgment \(q, r\), 1 of them"):
         margins_from_probabilities(rows, ["p", "q", "r"])
     assert [m.pair_id for m in margins_from_probabilities(rows, ["p", "q", "r"], allow_missing=True)] == ["p"]
+
+
+@pytest.mark.parametrize("most", [3, 400])
+def test_margins_in_columns_are_those_of_records(tmp_path, most):
+    """To the last bit, and so are the files."""
+    counted = np.random.default_rng(0).integers(0, most, (60, 2, 4)).astype(np.int32)
+    counted[7, :, :3] = 0
+    places = [(order, choice) for order in ("ab", "ba") for choice in ("a", "b", "tie", None)]
+    ids = [f"p{i}" for i in range(60)]
+    counters = {
+        i: Counter(dict(zip(places, row, strict=True)))
+        for i, row in zip(ids, counted.reshape(60, 8).tolist(), strict=True)
+    }
+    expected = margins_from_counts(counters, ids, allow_missing=True)
+    found = margins_from_counted(ids, counted, allow_missing=True)
+    assert list(found) == expected
+    assert found.total("margin") == pytest.approx(sum(one.margin for one in expected), rel=1e-12)
+    messages = []
+    for make in (lambda: margins_from_counts(counters, ids), lambda: margins_from_counted(ids, counted)):
+        with pytest.raises(JudgeError) as error:
+            make()
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]
+    for name in ("a.jsonl", "a.csv", "a.parquet"):
+        write_columns(tmp_path / name, found.columns(), Margin)
+        write_records(tmp_path / f"b{name}", expected)
+        assert list(read_records(tmp_path / name, Margin)) == expected
+        if not name.endswith("parquet"):
+            assert (tmp_path / name).read_bytes() == (tmp_path / f"b{name}").read_bytes()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -71,6 +72,86 @@ def margins_from_counts(
     if missing and not allow_missing:
         raise JudgeError(_describe(missing, len(margins), sum(pair_id in counts for pair_id in missing)))
     return [margin for margin in margins.values() if margin is not None]
+
+
+class MarginColumns(Sequence[Margin]):
+    """Margins in columns, for a million pairs; each is made a record when it is asked for."""
+
+    def __init__(self, pair_ids: Sequence[str], kinds: Sequence[Margin], kind: NDArray[np.integer]) -> None:
+        """Take pairs, the margins that there are, and which of these each pair has, shape (n,)."""
+        self._ids, self._kinds, self._kind = pair_ids, kinds, kind
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, place: int) -> Margin: ...
+    @overload
+    def __getitem__(self, place: slice) -> MarginColumns: ...
+    def __getitem__(self, place: int | slice) -> Margin | MarginColumns:
+        if isinstance(place, slice):
+            return MarginColumns(self._ids[place], self._kinds, self._kind[place])
+        kind = self._kinds[int(self._kind[place])]
+        return kind.model_copy(update={"pair_id": self._ids[place]})
+
+    def columns(self) -> dict[str, Sequence[Any]]:
+        """List the columns of a file of margins, each of length n."""
+        found: dict[str, Sequence[Any]] = {"pair_id": self._ids}
+        for name in Margin.model_fields:
+            if name != "pair_id":
+                values = np.array([getattr(kind, name) for kind in self._kinds], dtype=object)
+                found[name] = values[self._kind]
+        return found
+
+    def total(self, name: str) -> float:
+        """Add up a field over all pairs; None counts as 0."""
+        values = np.array([getattr(kind, name) or 0 for kind in self._kinds], dtype=np.float64)
+        return float(values @ np.bincount(self._kind, minlength=values.size)) if len(self) else 0.0
+
+
+def margins_from_counted(
+    pair_ids: Sequence[str], counts: NDArray[np.integer], *, allow_missing: bool = False
+) -> MarginColumns:
+    """Turn one judge's judgments, counted, into margins; as `margins_from_counts`.
+
+    Args:
+        pair_ids: n pairs.
+        counts: shape (n, 2, 4): judgments by the order shown (ab, ba) and the choice (a, b, tie, none).
+        allow_missing: leave pairs without a valid judgment out.
+    """
+    # Like counts have like margins: those of n votes are few.
+    flat = counts.reshape(len(pair_ids), 8)
+    kinds, first, kind = _distinct_rows(flat)
+    margins = [_margin(pair_ids[row], _counter(counted)) for row, counted in zip(first.tolist(), kinds, strict=True)]
+    there = np.array([margin is not None for margin in margins], dtype=np.bool_)
+    if not there.all():
+        missing = np.flatnonzero(~there[kind])
+        if not allow_missing:
+            undecided = int((flat[missing].sum(axis=1) > 0).sum())
+            raise JudgeError(_describe([pair_ids[row] for row in missing.tolist()], len(pair_ids), undecided))
+        kept = np.flatnonzero(there[kind])
+        pair_ids, kind = [pair_ids[row] for row in kept.tolist()], (np.cumsum(there) - 1)[kind[kept]]
+    return MarginColumns(pair_ids, [margin for margin in margins if margin is not None], kind)
+
+
+def _distinct_rows(
+    counts: NDArray[np.integer],
+) -> tuple[NDArray[np.integer], NDArray[np.intp], NDArray[np.intp]]:
+    """Find the distinct rows of counts, shape (n, 8), where each is first, and which one each row is."""
+    base = int(counts.max(initial=0)) + 1
+    if base**8 < 2**62:  # as one number, which sorts faster
+        codes = counts @ (base ** np.arange(8, dtype=np.int64))
+        _, first, kind = np.unique(codes, return_index=True, return_inverse=True)
+        return counts[first], first, kind.reshape(-1)
+    kinds, first, kind = np.unique(counts, axis=0, return_index=True, return_inverse=True)
+    return kinds, first, kind.reshape(-1)
+
+
+def _counter(counted: NDArray[np.integer]) -> VoteCounts:
+    sides: tuple[Label | None, ...] = ("a", "b", "tie", None)
+    orders: tuple[Order, ...] = ("ab", "ba")
+    places = itertools.product(orders, sides)
+    return Counter({place: count for place, count in zip(places, counted.tolist(), strict=True) if count})
 
 
 def margins_from_stated_probabilities(

@@ -6,6 +6,7 @@ import pytest
 from dissensus.errors import EvaluationError
 from dissensus.evaluation import evaluate_predictions as evaluation
 from dissensus.evaluation.join import join
+from dissensus.evaluation.pair_columns import PairColumns
 from dissensus.evaluation.rules import given_target
 from dissensus.evaluation.scores import Scores
 from dissensus.evaluation.tables.build import make_tables
@@ -241,3 +242,11 @@ def test_rules_that_say_nothing_of_the_pairs_are_refused(population):
     ):
         with pytest.raises(EvaluationError, match=said):
             given_target(name, margins, joined)
+
+
+def test_streams_of_records_give_the_rows_of_lists(make_study):
+    pairs, predictions = make_study(n=24)
+    options = {"baseline": "base", "n_resamples": 20}
+    rows = evaluate_predictions(pairs, predictions, **options)
+    assert evaluate_predictions(iter(pairs), iter(predictions), **options) == rows
+    assert evaluate_predictions(PairColumns.read(pairs), predictions, **options) == rows

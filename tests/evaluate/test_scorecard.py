@@ -8,7 +8,6 @@ from dissensus.evaluation.join import join
 from dissensus.evaluation.metrics import primary_candidates, scored_metrics
 from dissensus.evaluation.resample import Contender, Part, Sample, _swaps
 from dissensus.evaluation.scorecard import Reference
-from dissensus.stats.resampling.clusters import find_freedom
 
 METRICS, TESTED = scored_metrics(), list(primary_candidates())
 
@@ -78,7 +77,7 @@ def test_of_unequal_numbers_of_seeds_the_difference_that_is_shown_is_tested(stud
         Contender(m, "model", p, np.broadcast_to(joined.human, p.shape), everywhere, rival=rival)
         for (m, p), rival in zip(joined.predicted.items(), (None, 0), strict=True)
     ]
-    parts = {i: Part(everywhere, sample.clusters.count, find_freedom(sample.clusters), True) for i in (0, 1)}
+    parts = {i: Part.of(sample, everywhere) for i in (0, 1)}
     swaps = _swaps(sample, contenders, parts)[1]
     unswapped = np.mean([swap(np.zeros((sample.clusters.count, 1)))[TESTED.index("l1"), 0] for swap in swaps])
     assert unswapped == pytest.approx(find(rows, model="better", metric="l1", baseline="base").value)

@@ -7,8 +7,9 @@ import pytest
 from scipy.optimize import minimize
 
 from dissensus.errors import JudgeError
+from dissensus.hashing import short_digest
 from dissensus.judges import Committee, CommitteeSettings
-from dissensus.judges.committee import fit_bradley_terry
+from dissensus.judges.committee import BradleyTerryFit, fit_bradley_terry
 from dissensus.judgment_margins import margins_from_judgments
 from dissensus.records import Label, Pair, Votes
 
@@ -174,6 +175,69 @@ def test_the_head_is_at_the_minimum_of_the_bradley_terry_loss():
             return weights @ np.log1p(np.exp(-signed)) + l2 / 2 * w @ w
 
         np.testing.assert_allclose(head, minimize(loss, np.zeros(4), tol=1e-10).x, atol=1e-4)
+
+
+def test_a_head_that_sees_pairs_block_by_block_is_that_of_all_at_once():
+    generator = np.random.default_rng(2)
+    x, y, weights = generator.normal(size=(300, 5)) * 4, generator.integers(2, size=300) * 1.0, generator.random(300)
+    fit = BradleyTerryFit(5, 0.5)
+    for _ in range(60):
+        for rows in np.array_split(np.arange(300), 7):
+            fit.add(x[rows], y[rows], weights[rows])
+        if not fit.step():
+            break
+    np.testing.assert_allclose(fit.head, fit_bradley_terry(x, y, weights, l2=0.5), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(("held", "block", "tolerance"), [(2**26, 4096, 1e-12), (0, 50, 1e-8)])
+def test_votes_are_those_of_features_that_are_all_held_and_heads_that_are_fitted_one_by_one(
+    monkeypatch, held, block, tolerance
+):
+    """Oracle: the committee as it is described, in memory; features are on disk where they are large.
+
+    In blocks the last step, which lowers the loss by less than it is rounded by, may be taken or not.
+    """
+    monkeypatch.setattr("dissensus.judges.text_features._HELD", held)
+    monkeypatch.setattr("dissensus.judges.text_features._TEXTS", 40 if held == 0 else 50_000)
+    monkeypatch.setattr("dissensus.judges.committee._BLOCK", block)
+    pairs, config = make_pairs(12, 5), CommitteeSettings(n=2, l2=5.0)
+    committee = Committee(iter(pairs), config, RandomFeatures(), progress=False)
+    found = {(j.pair_id, j.sample): j.probability_a for some in (pairs[:20], pairs[20:]) for j in committee.answer(
+        [question for pair in some for question in committee.questions(pair)]
+    )}  # fmt: skip
+    by_id = sorted(pairs, key=lambda pair: pair.id)
+    texts = list(dict.fromkeys((p.prompt, r) for p in by_id for r in (p.response_a, p.response_b)))
+    lengths = [[np.log(len(response))] for _, response in texts]
+    features = np.hstack([RandomFeatures().features(texts).astype(np.float64), lengths])
+    spread = features.std(axis=0)
+    features /= np.where(spread > 1e-12, spread, 1.0)
+    row = dict(zip(texts, features, strict=True))
+    x = np.array([row[p.prompt, p.response_a] - row[p.prompt, p.response_b] for p in by_id])
+    labels = np.array([float(pair.label == "a") for pair in by_id])
+    folds, groups = committee._folds, committee._groups
+    for fold in range(5):
+        for member in range(2):
+            generator = np.random.default_rng([0, fold, member])
+            rows = np.flatnonzero(folds != fold)
+            drawn = generator.choice(np.unique(groups[rows]), size=np.unique(groups[rows]).size)
+            times = np.bincount(drawn, minlength=12)[groups[rows]].astype(float)
+            columns = np.append(np.sort(generator.choice(6, size=3, replace=False)), 6)
+            rows, times = rows[times > 0], times[times > 0]
+            head = fit_bradley_terry(x[rows][:, columns], labels[rows], times, l2=5.0)
+            mine = np.flatnonzero(folds == fold)
+            expected = 1 / (1 + np.exp(-x[mine][:, columns] @ head))
+            np.testing.assert_allclose([found[by_id[i].id, member] for i in mine], expected, rtol=tolerance)
+
+
+def test_the_name_is_the_digest_of_the_whole_list():
+    pairs = make_pairs(2, 2)
+    config = CommitteeSettings()
+    settings = config.model_dump(exclude={"name", "n", "encoder"})
+    listed = [
+        (p.id, p.group, p.label, p.prompt, p.response_a, p.response_b) for p in sorted(pairs, key=lambda pair: pair.id)
+    ]
+    name = short_digest(json.dumps([settings, RandomFeatures.digest, listed]))
+    assert Committee(pairs, config, RandomFeatures()).name == f"committee-{name}"
 
 
 def test_separable_labels_still_have_a_finite_head():

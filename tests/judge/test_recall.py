@@ -29,7 +29,7 @@ from dissensus.judges.store.query import Recall, choose_judge, without_twins
 from dissensus.judges.store.schema import APPLICATION_ID
 from dissensus.judges.store.store import JudgmentStore
 from dissensus.judges.store.verify import verify
-from dissensus.records import Prediction, Votes
+from dissensus.records import Judgment, Prediction, Votes
 
 evaluate = command_of_step("evaluate")
 margin = command_of_step("margin")
@@ -267,3 +267,24 @@ def test_a_store_with_replies_beside_readings_is_read_as_it_was(store_with_twin,
     arguments += ["--out", str(scores), "--resamples", "0", "--swaps", "0"]
     assert CliRunner().invoke(evaluate, [source, *arguments]).exit_code == 0
     assert {row["model"] for row in json.loads(scores.read_text()) if row["kind"] == "judge"} == {judge.name}
+
+
+@pytest.mark.parametrize(
+    ("settings", "recalled"), [({}, {}), ({"n": 7}, {"n": 4}), ({"personas": TWO}, {"order": "ab"})], ids=str
+)
+def test_counts_are_those_of_the_judgments_one_by_one(store, settings, recalled):
+    """Also of another text under a pair's id, which was not judged, and of a judge that knows pairs by their ids."""
+    judge = a_judge(**settings)
+    ask_model(PAIRS, judge, FakeServer(), store, QUIET)
+    other = PAIRS[0].model_copy(update={"prompt": "another"})
+    asked = [other, *PAIRS[1:], PAIRS[2].model_copy(update={"id": "twin"})]
+    store.add(
+        [Judgment(pair_id=p.id, judge="votes-1", sample=0, choice="tie") for p in PAIRS], {p.id: p for p in PAIRS}
+    )
+    for name, options in ((judge.name, recalled), ("votes-1", {})):
+        recall = Recall(store, name, asked, **options)
+        expected: dict[str, Counter[tuple[str, str | None]]] = {}
+        for one in recall.judgments():
+            expected.setdefault(one.pair_id, Counter())[one.order, one.choice] += 1
+        assert dict(recall.count().votes) == expected
+        assert ("twin" in expected) == (name == judge.name)

@@ -54,6 +54,27 @@ def test_the_engine_is_the_plain_metrics_for_a_handful_of_pairs(n):
     assert_plain(*sample(n))
 
 
+@pytest.mark.parametrize("levels", [6, None])
+@pytest.mark.parametrize("decimals", [None, 2])
+def test_the_engine_is_the_plain_metrics_where_pairs_are_gone_through_in_parts(monkeypatch, levels, decimals):
+    """The running sum goes on from tile to tile, and no tile cuts pairs of one prediction apart."""
+    monkeypatch.setattr("dissensus.stats.resampling.ranks._TILE", 16)
+    monkeypatch.setattr("dissensus.stats.resampling.bootstrap._HELD", 70 * 40)
+    monkeypatch.setattr("dissensus.stats.resampling.bootstrap._FEW_VALUES", 8)
+    assert_plain(*sample(levels=levels, decimals=decimals))
+
+
+def test_pairs_that_are_alike_are_counted_and_change_no_number(monkeypatch):
+    predicted, human, clusters, strata = sample(n=900, decimals=1)
+    weights = np.concatenate(draw_clusters(clusters, 40, np.random.default_rng(2)), axis=1)
+    counted = Cell(predicted, human, clusters.of_pair, strata)
+    monkeypatch.setattr("dissensus.stats.resampling.bootstrap._FEW_VALUES", 0)
+    one_by_one = Cell(predicted, human, clusters.of_pair, strata)
+    assert counted._table is not None
+    assert one_by_one._table is None
+    assert_allclose(counted(weights), one_by_one(weights), rtol=1e-11, atol=1e-13)
+
+
 def test_constant_predictions_are_undefined_as_in_the_plain_metrics():
     _, human, clusters, strata = sample()
     found = Cell(np.full(human.size, 0.7), human, clusters.of_pair, strata)(ones(clusters))[:, 0]

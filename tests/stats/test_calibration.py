@@ -4,6 +4,7 @@ from numpy.testing import assert_allclose
 from sklearn.calibration import calibration_curve
 
 from dissensus.stats.calibration import (
+    SimulatedErrors,
     bin_of,
     brier_reliability,
     brier_resolution,
@@ -144,3 +145,12 @@ def test_simulations_are_made_in_blocks_that_change_nothing():
     rng, votes = np.random.default_rng(1), np.full(500, 3)
     parts = [simulate_shares(PREDICTED, votes, rng, rows) for rows in (2, 3)]
     assert_allclose(np.concatenate(parts), simulate_shares(PREDICTED, votes, np.random.default_rng(1), 5))
+
+
+def test_the_error_of_simulated_shares_is_the_plain_one_in_every_group():
+    rng = np.random.default_rng(5)
+    predicted, shares = rng.random(90).round(1), rng.integers(0, 6, (4, 90)) / 5
+    groups = [np.ones(90, bool), rng.random(90) < 0.4, np.arange(90) == 3]
+    found = SimulatedErrors(predicted, groups)(shares)
+    expected = [[float(ece(predicted[g], row[g])) for row in shares] for g in groups]
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)

@@ -317,3 +317,22 @@ def test_real_votes_on_arguments(arguments):
     # A tie lies between: what looks like disagreement is partly only a matter of degree.
     assert found["krippendorff_nominal"].high < found["krippendorff_interval"].value
     assert found["icc_1k"].low > 0.6
+
+
+def test_items_that_are_alike_are_counted_and_change_no_number(monkeypatch):
+    rng = np.random.default_rng(3)
+    size = rng.integers(1, 6, 300)
+    votes = rng.choice([0.0, 0.5, 1.0], (300, 5), p=[0.3, 0.2, 0.5])
+    votes[np.arange(5) >= size[:, None]] = np.nan
+    groups, sets = rng.integers(0, 60, 300), rng.integers(0, 2, 300)
+    table = tabulate(votes)
+    monkeypatch.setattr(type(table), "kinds", lambda self: None)
+    one_by_one = agreement_intervals(table, groups, sets, 60, np.random.default_rng(1), crossed=False)
+    monkeypatch.undo()
+    assert table.kinds().max() < 60
+    counted = agreement_intervals(table, groups, sets, 60, np.random.default_rng(1), crossed=False)
+    for name, found in counted.items():
+        expected = one_by_one[name]
+        np.testing.assert_allclose(
+            (found.value, found.low, found.high), (expected.value, expected.low, expected.high), rtol=1e-11
+        )

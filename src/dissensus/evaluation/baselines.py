@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit
 
 from dissensus.errors import EvaluationError
 from dissensus.evaluation.judges import judge_preferences
+from dissensus.evaluation.pair_columns import PairColumns, as_columns
 from dissensus.evaluation.scorecard import Reference
 from dissensus.files.rows.columns import Notice
 from dissensus.files.source import print_notice
-from dissensus.messages import log_length
-from dissensus.records import Judgment, Pair, Votes
+from dissensus.records import Judgment, Pair
+from dissensus.stats.metrics import FloatArray
+from dissensus.stats.resampling.clusters import IntArray
 from dissensus.stats.slope import fit_slope
 
 ONE_HALF, LONGER_RESPONSE, ONE_PERSON = "one half", "longer response", "one person"
 
 
-def one_half(pairs: Sequence[Pair]) -> Reference:
+def one_half(pairs: Sequence[Pair] | PairColumns) -> Reference:
     """Say one half of every pair: the L1 of a model that knows nothing (its Pearson r is undefined)."""
     return Reference(ONE_HALF, "reference", np.full((1, len(pairs)), 0.5))
 
 
-def longer_response(pairs: Sequence[Pair], *, folds: int = 5, seed: int = 0) -> Reference | None:
+def longer_response(pairs: Sequence[Pair] | PairColumns, *, folds: int = 5, seed: int = 0) -> Reference | None:
     """Say that the longer response wins, as surely as the votes on other prompts warrant.
 
     The preference is sigma(beta log((l_a + 1) / (l_b + 1))) with the lengths l in characters, so it turns with the
@@ -39,20 +40,21 @@ def longer_response(pairs: Sequence[Pair], *, folds: int = 5, seed: int = 0) -> 
     Raises:
         EvaluationError: a pair carries no votes.
     """
-    fold = _folds([pair.group for pair in pairs], folds, seed)
-    if fold is None:
+    columns = as_columns(pairs)
+    of_group = _folds(columns.group.names, folds, seed)
+    if of_group is None:
         return None
-    votes = _votes(pairs)
-    human, n = np.array([v.preference for v in votes]), np.array([v.n for v in votes], dtype=np.float64)
-    ratio = np.array([log_length(pair.response_a) - log_length(pair.response_b) for pair in pairs])
-    predicted = np.zeros(len(pairs))
+    fold = of_group[columns.group.number]
+    _check_votes(columns)
+    human, n, ratio = columns.preference, columns.counts.sum(axis=1).astype(np.float64), columns.length_ratio
+    predicted = np.zeros(len(columns))
     for held_out in np.unique(fold):
         inside = fold == held_out
         predicted[inside] = expit(fit_slope(ratio[~inside], human[~inside], n[~inside]) * ratio[inside])
     return Reference(LONGER_RESPONSE, "reference", predicted[None])
 
 
-def one_person(pairs: Sequence[Pair], *, draws: int = 20, seed: int = 0) -> Reference:
+def one_person(pairs: Sequence[Pair] | PairColumns, *, draws: int = 20, seed: int = 0) -> Reference:
     """Predict the others' mean vote by the vote of one voter, drawn at random for each pair and draw.
 
     A pair with fewer than two votes is NaN on both sides. Whom a pair draws depends on the seed and its id alone.
@@ -62,22 +64,47 @@ def one_person(pairs: Sequence[Pair], *, draws: int = 20, seed: int = 0) -> Refe
     Raises:
         EvaluationError: a pair carries no votes.
     """
-    predicted = np.full((draws, len(pairs)), np.nan)
-    human = np.full((draws, len(pairs)), np.nan)
-    for i, (pair, votes) in enumerate(zip(pairs, _votes(pairs), strict=True)):
-        if votes.n >= 2:
-            # In order of the ratings: who stands first in the file decides nothing.
-            ratings, counts = (
-                np.array(part) for part in zip(*sorted(votes.rating_counts.items(), reverse=True), strict=True)
-            )
-            voter = np.random.default_rng(_number(seed, pair.id)).integers(votes.n, size=draws)
-            drawn = ratings[np.searchsorted(counts.cumsum(), voter, side="right")]
-            predicted[:, i], human[:, i] = drawn, (ratings @ counts - drawn) / (votes.n - 1)
+    columns = as_columns(pairs)
+    _check_votes(columns)
+    size = columns.counts.sum(axis=1)
+    predicted = np.full((draws, len(columns)), np.nan)
+    human = np.full((draws, len(columns)), np.nan)
+    several = np.flatnonzero(size >= 2)
+    voter = np.zeros((draws, several.size), dtype=np.int64)
+    for place, row in enumerate(several.tolist()):
+        generator = np.random.default_rng(_number(seed, columns.ids[row]))
+        voter[:, place] = generator.integers(size[row], size=draws)
+    total, said = _ratings_in_order(columns)
+    for draw in range(draws):
+        drawn = said(several, voter[draw])
+        predicted[draw, several] = drawn
+        human[draw, several] = (total[several] - drawn) / (size[several] - 1)
     return Reference(ONE_PERSON, "reference", predicted, human)
 
 
+def _ratings_in_order(pairs: PairColumns) -> tuple[FloatArray, Callable[[IntArray, IntArray], FloatArray]]:
+    """Sum the ratings of each pair, shape (n,); and find the k-th of some pairs, from 0.
+
+    They are in order of what was said, highest first: who stands first in a file decides nothing.
+    """
+    counts, votes = pairs.counts, pairs.votes
+    total = counts[:, 0] + counts[:, 2] / 2
+    order = np.lexsort((-votes.rating, votes.pair))
+    ratings, starts = votes.rating[order], np.searchsorted(votes.pair, np.arange(len(pairs)))
+    total[pairs.are_listed] = np.bincount(votes.pair, votes.rating, len(pairs))[pairs.are_listed]
+
+    def said(rows: IntArray, place: IntArray) -> FloatArray:
+        a, tie = counts[rows, 0], counts[rows, 2]
+        found = np.where(place < a, 1.0, np.where(place < a + tie, 0.5, 0.0))
+        listed = pairs.are_listed[rows]
+        found[listed] = ratings[starts[rows[listed]] + place[listed]]
+        return found
+
+    return total, said
+
+
 def judge_references(
-    pairs: Sequence[Pair], judgments: Iterable[Judgment], *, notice: Notice = print_notice
+    pairs: Sequence[Pair] | PairColumns, judgments: Iterable[Judgment], *, notice: Notice = print_notice
 ) -> list[Reference]:
     """Predict the votes by the verdicts of judges, ties counting half; NaN for pairs that a judge has not judged.
 
@@ -109,20 +136,19 @@ def judge_references(
     ]
 
 
-def _votes(pairs: Sequence[Pair]) -> list[Votes]:
-    votes = [pair.votes for pair in pairs if pair.votes is not None]
-    if len(votes) < len(pairs):
-        raise EvaluationError(f"{len(pairs) - len(votes)} of {len(pairs)} pairs carry no votes; leave them out first")
-    return votes
+def _check_votes(pairs: PairColumns) -> None:
+    if without := int((~pairs.voted).sum()):
+        raise EvaluationError(f"{without} of {len(pairs)} pairs carry no votes; leave them out first")
 
 
-def _folds(groups: Sequence[str], folds: int, seed: int) -> NDArray[np.intp] | None:
-    """Deal groups into folds, one each in turn; None where there is but one group."""
-    ordered = sorted(set(groups), key=lambda group: (_number(seed, group), group))
-    if len(ordered) < 2:
+def _folds(groups: Sequence[str], folds: int, seed: int) -> IntArray | None:
+    """Deal distinct groups into folds, one each in turn; None where there is but one group."""
+    if len(groups) < 2:
         return None
-    number = {group: i % folds for i, group in enumerate(ordered)}
-    return np.array([number[group] for group in groups])
+    found = np.zeros(len(groups), dtype=np.int64)
+    for place, (_, row) in enumerate(sorted((_number(seed, group), row) for row, group in enumerate(groups))):
+        found[row] = place % folds
+    return found
 
 
 def _number(seed: int, text: str) -> int:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.evaluation.groups import Group, find_groups, number_prompts
 from dissensus.evaluation.join import Joined
+from dissensus.evaluation.pair_columns import PairColumns, as_columns
 from dissensus.evaluation.people import Ratings, ratings_of
 from dissensus.evaluation.resample import Resampling
 from dissensus.evaluation.tables.number_format import number
@@ -17,8 +19,8 @@ from dissensus.records import Metric, Pair
 from dissensus.stats.ceilings.noise_ceiling import Yardstick, correct_for_attenuation
 from dissensus.stats.ceilings.vote_process import number_was_decided, order_was_decided
 from dissensus.stats.metrics import FloatArray, large_strata
-from dissensus.stats.resampling.bootstrap import draw_clusters, one_blas_thread
-from dissensus.stats.resampling.clusters import Clusters, Freedom, find_clusters, find_freedom, number_labels
+from dissensus.stats.resampling.bootstrap import Draw, in_threads, plan_draws
+from dissensus.stats.resampling.clusters import Clusters, Freedom, find_clusters, find_freedom
 from dissensus.stats.resampling.intervals import Estimate, bca_interval, percentile_interval, stretch_for_seeds
 from dissensus.stats.resampling.training_seeds import find_seed_noise
 from dissensus.stats.weighted import divide
@@ -62,11 +64,12 @@ def score_ceilings(joined: Joined, resampling: Resampling) -> list[Metric]:
     resample the ceiling with it, and count how seeds vary. Where few votes leave a ceiling open, its limits are part of
     the interval.
     """
-    everybody, history = ratings_of(joined.pairs), find_history(joined.pairs)
-    clusters = find_clusters(*number_prompts(joined.pairs))
+    pairs = joined.columns
+    everybody, history = ratings_of(pairs), find_history(pairs)
+    clusters = find_clusters(*number_prompts(pairs))
     groups = {
-        group: _Group(joined, mask, _ratings_of_group(joined.pairs, everybody, mask), clusters, history)
-        for group, mask in find_groups(joined.pairs).items()
+        group: _Group(joined, mask, _ratings_of_group(pairs, everybody, mask), clusters, history)
+        for group, mask in find_groups(pairs).items()
         if (everybody.table.size[mask] >= 2).any() and not group.is_exploratory
     }
     resampled = _resample(groups, clusters, replace(resampling, n=min(resampling.n, _MOST_RESAMPLES)))
@@ -79,33 +82,36 @@ _Values = dict[tuple[str, str], FloatArray]
 
 def _resample(groups: Mapping[Group, _Group], clusters: Clusters, resampling: Resampling) -> dict[Group, _Values]:
     """The values of each group on the same resamples of all prompts; none of a group of too few prompts."""
-    rng = np.random.default_rng(resampling.seed)
-    found: dict[Group, list[_Values]] = {name: [] for name in groups}
-    with one_blas_thread():
-        for drawn in draw_clusters(clusters, resampling.n, rng):
-            weights = drawn.astype(np.float64)
-            for name, group in groups.items():
-                if group.resampled:
-                    found[name].append(group.values(weights))
-    return {
-        name: {key: np.concatenate([part[key] for part in parts], axis=1) for key in parts[0]} if parts else {}
-        for name, parts in found.items()
-    }
+    asked = {name: group for name, group in groups.items() if group.resampled}
+
+    def work(draw: Draw) -> dict[Group, _Values]:
+        weights = draw()
+        return {name: group.values(weights) for name, group in asked.items()}
+
+    draws = plan_draws(clusters, resampling.n, np.random.default_rng(resampling.seed))
+    parts = in_threads([partial(work, draw) for draw in draws]) if asked else []
+    found: dict[Group, _Values] = {name: {} for name in groups}
+    for name in asked if parts else ():
+        found[name] = {key: np.concatenate([part[name][key] for part in parts], axis=1) for key in parts[0][name]}
+    return found
 
 
-def _ratings_of_group(pairs: Sequence[Pair], everybody: Ratings, mask: NDArray[np.bool_]) -> Ratings:
+def _ratings_of_group(pairs: PairColumns, everybody: Ratings, mask: NDArray[np.bool_]) -> Ratings:
     """The ratings of some pairs. Where the same people rated them all, they count though others are not known."""
-    own = [pair for pair, inside in zip(pairs, mask, strict=True) if inside]
-    raters = {_raters(pair) for pair in own}
-    if everybody.crossed or len(raters) > 1 or raters == {frozenset()}:
-        return Ratings(everybody.table.rows(mask), crossed=everybody.crossed)
-    return ratings_of(own)
+    whole = Ratings(everybody.table.rows(mask), crossed=everybody.crossed)
+    if everybody.crossed or not pairs.are_listed[mask].all():
+        return whole
+    own = pairs.take(mask)
+    return ratings_of(own) if _same_people(own) else whole
 
 
-def _raters(pair: Pair) -> frozenset[str]:
-    """Who rated a pair; nobody where somebody is not named."""
-    names = [vote.annotator for vote in (pair.votes.annotations or () if pair.votes is not None else ())]
-    return frozenset(name for name in names if name is not None) if None not in names else frozenset()
+def _same_people(pairs: PairColumns) -> bool:
+    """Whether the same people, all of them named, rated all of the pairs."""
+    votes, people = pairs.votes, len(pairs.votes.annotator.names)
+    if not people or (votes.annotator.number < 0).any():
+        return False
+    met = np.unique(votes.pair * people + votes.annotator.number)
+    return bool(met.size == len(pairs) * people)
 
 
 @dataclass(frozen=True)
@@ -118,16 +124,18 @@ class History:
     """Which response is called a."""
 
 
-def find_history(pairs: Sequence[Pair]) -> History:
+def find_history(pairs: Sequence[Pair] | PairColumns) -> History:
     """Find the data sets (empty text for none) in which votes decided their number or the order of the responses.
 
     Data sets are looked at one by one; those of unequal numbers that say nothing alone, also together.
     """
-    by_set: dict[str, list[tuple[int, int, int]]] = {}
-    for pair in pairs:
-        if pair.votes is not None and not pair.votes.are_estimates:
-            by_set.setdefault(pair.dataset or "", []).append((pair.votes.a, pair.votes.b, pair.votes.tie))
-    counts = {name: np.array(votes) for name, votes in by_set.items()}
+    columns = as_columns(pairs)
+    votes = columns.voted & ~columns.are_estimates
+    counts = {
+        name: columns.counts[inside]
+        for number, name in enumerate(columns.sets.names)
+        if (inside := votes & (columns.sets.number == number)).any()
+    }
     number = {name for name, votes in counts.items() if number_was_decided(votes)}
     rest = {name for name, votes in counts.items() if name not in number and np.ptp(votes.sum(axis=1)) > 0}
     if len(rest) > 1 and number_was_decided(np.concatenate([counts[name] for name in sorted(rest)])):
@@ -141,14 +149,14 @@ class _Group:
     def __init__(
         self, joined: Joined, mask: NDArray[np.bool_], ratings: Ratings, clusters: Clusters, history: History
     ) -> None:
-        pairs = [pair for pair, inside in zip(joined.pairs, mask, strict=True) if inside]
-        names, strata = number_labels([pair.dataset or "" for pair in pairs])
+        own = joined.columns.sets.take(np.flatnonzero(mask))
+        names, strata = own.names, own.number
         table = ratings.table
         self._mine, of_pair = np.unique(clusters.of_pair[mask], return_inverse=True)
         self._of_pair: NDArray[np.intp] = of_pair.reshape(-1)
         self.resampled = clusters.can_be_resampled(mask)
         self._spare = find_freedom(clusters, mask)
-        self._n, self._single = len(pairs), int((table.size == 1).sum())
+        self._n, self._single = strata.size, int((table.size == 1).sum())
         self._within = len(names) > 1 and bool(large_strata(strata))
         decided = [row for row, name in enumerate(names) if name in history.number]
         self._decided, self._ordered = bool(decided), any(name in history.order for name in names)
@@ -186,9 +194,9 @@ class _Group:
                 seed_sd=spread if np.isfinite(spread) else None,
             )
 
-    def values(self, weights: FloatArray) -> _Values:
+    def values(self, weights: NDArray[np.generic]) -> _Values:
         """All values for weights of all prompts, shape (prompts, resamples)."""
-        return self._values(np.take(weights, self._mine, axis=0))
+        return self._values(np.take(weights, self._mine, axis=0).astype(np.float64))
 
     def _values(self, weights: FloatArray) -> _Values:
         found = self._yardstick(weights)

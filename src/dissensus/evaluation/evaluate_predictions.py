@@ -9,7 +9,8 @@ from tqdm import tqdm
 from dissensus.errors import EvaluationError
 from dissensus.evaluation.baselines import judge_references, longer_response, one_half, one_person
 from dissensus.evaluation.ceilings import CEILING, score_ceilings
-from dissensus.evaluation.join import Joined, join
+from dissensus.evaluation.join import Joined, join_columns
+from dissensus.evaluation.pair_columns import PairColumns, as_columns
 from dissensus.evaluation.people import PEOPLE, score_people
 from dissensus.evaluation.primary import PRIMARY, check_primary, too_few_swaps
 from dissensus.evaluation.resample import Resampling
@@ -21,7 +22,7 @@ from dissensus.records import Judgment, Margin, Metric, Pair, Prediction
 
 
 def evaluate_predictions(
-    pairs: Iterable[Pair],
+    pairs: Iterable[Pair] | PairColumns,
     predictions: Iterable[Prediction],
     *,
     baseline: str | None = None,
@@ -44,8 +45,10 @@ def evaluate_predictions(
     preferences as Dawid-Skene, MACE and any other rule aggregate them.
 
     Args:
-        pairs: with votes; those without are left out and counted in a note.
-        predictions: of one or more models, one per pair, model and seed; those for other pairs are passed over.
+        pairs: with votes; those without are left out and counted in a note. They are gone through once, and put into
+            columns, without their texts.
+        predictions: of one or more models, one per pair, model and seed, gone through once; those for other pairs are
+            passed over.
         baseline: the model that the others are compared with; None for no comparison.
         primary: the metrics that the comparison is about, among the tested ones of `dissensus.evaluation.metrics`;
             their differences are tested as one family; everything else is exploratory and has no adjusted p-value.
@@ -69,11 +72,11 @@ def evaluate_predictions(
         ValueError: a level or a number of resamples that makes no sense.
     """
     declared = check_primary(primary)
-    joined = join(pairs, predictions, calibrated=calibrated, allow_missing=allow_missing)
+    joined = join_columns(as_columns(pairs), predictions, calibrated=calibrated, allow_missing=allow_missing)
     if joined.predicted_elsewhere:
         notice(
             f"predictions for {joined.predicted_elsewhere} pairs that are not among the "
-            f"{joined.without_votes + joined.without_predictions + len(joined.pairs)} given were passed over"
+            f"{joined.without_votes + joined.without_predictions + joined.human.size} given were passed over"
         )
     references = _references(joined, judgments, notice)
     resampling = Resampling(n_resamples, level, seed)
@@ -93,7 +96,7 @@ def evaluate_predictions(
     with tqdm(total=3, desc="ceilings, people, targets", unit="part", disable=not progress) as bar:
         rows += score_ceilings(joined, resampling)
         bar.update()
-        rows += score_people(joined.pairs, resampling)
+        rows += score_people(joined.columns, resampling)
         bar.update()
         rows += score_targets(joined, targets or {}, baseline=baseline, resampling=resampling)
         bar.update()
@@ -101,9 +104,9 @@ def evaluate_predictions(
 
 
 def _references(joined: Joined, judgments: Iterable[Judgment], notice: Notice) -> list[Reference]:
-    pairs = joined.pairs
+    pairs = joined.columns
     references = [one_half(pairs), *filter(None, [longer_response(pairs)])]
-    if any(pair.votes is not None and pair.votes.n >= 2 for pair in pairs):
+    if (pairs.counts.sum(axis=1) >= 2).any():
         references.append(one_person(pairs))
     references += judge_references(pairs, judgments, notice=notice)
     names = [reference.name for reference in references] + [CEILING, PEOPLE]

@@ -10,12 +10,13 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dissensus.evaluation.pair_columns import FIELDS, Names, PairColumns, as_columns
 from dissensus.records import Pair
 from dissensus.stats.metrics import FloatArray
 from dissensus.stats.resampling.clusters import number_labels
 
 ALL: Final = "all"
-_OF_PAIRS: Final = ("dataset", "domain", "category", "distinct")
+_OF_PAIRS: Final = FIELDS
 _BY_VOTES: Final = ("contested", "majority")
 CONTESTED: Final = 0.3
 """A pair is contested where at least this share of its votes is for the less preferred response."""
@@ -100,8 +101,10 @@ Masks = dict[Group, NDArray[np.bool_]]
 """Groups of n pairs with their masks of shape (n,)."""
 
 
-def number_prompts(pairs: Sequence[Pair]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def number_prompts(pairs: Sequence[Pair] | PairColumns) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Number the prompts (``Pair.group``) and the data sets of n pairs: the clusters and strata of their resamples."""
+    if isinstance(pairs, PairColumns):
+        return pairs.group.number, pairs.sets.number
     return number_labels([pair.group for pair in pairs])[1], number_labels([pair.dataset or "" for pair in pairs])[1]
 
 
@@ -110,7 +113,7 @@ def count_prompts(pairs: Iterable[Pair]) -> int:
     return len({(pair.dataset, pair.group) for pair in pairs})
 
 
-def find_groups(pairs: Sequence[Pair]) -> Masks:
+def find_groups(pairs: Sequence[Pair] | PairColumns) -> Masks:
     """Find the groups among n pairs, in the order of the paper's tables.
 
     There is a group for each value of a field. One that holds every pair would repeat ``all`` and is left out.
@@ -118,6 +121,7 @@ def find_groups(pairs: Sequence[Pair]) -> Masks:
     that occurs in both domains is also there by domain. ``contested`` is by the votes themselves, which are also what
     predictions are compared with: such groups are exploratory.
     """
+    pairs = as_columns(pairs)
     sets, domains, categories, distinct = (_split(pairs, field) for field in _OF_PAIRS)
     groups: Masks = {}
     for domain, inside in domains.items():
@@ -136,13 +140,13 @@ def find_groups(pairs: Sequence[Pair]) -> Masks:
     return {Group(): np.ones(len(pairs), dtype=np.bool_)} | _telling(groups | distinct | contested)
 
 
-def find_majority_groups(pairs: Sequence[Pair]) -> Masks:
+def find_majority_groups(pairs: Sequence[Pair] | PairColumns) -> Masks:
     """Find the groups by the share of the majority, over which accuracy is shown.
 
     ``majority=0.5-0.7`` is above .5 and at most .7, and so on; ``majority=1`` is unanimous, and ``majority=0.9-1``
     leaves that out. Pairs without a majority or without votes are in no group.
     """
-    share = _majority_share(pairs)
+    share = _majority_share(as_columns(pairs))
     bands = {name: (share > low) & (share <= high) for name, (low, high) in _MAJORITIES.items()}
     return _telling({Group((("majority", name),)): inside for name, inside in bands.items()})
 
@@ -152,15 +156,14 @@ def _telling(groups: Masks) -> Masks:
     return {group: mask for group, mask in groups.items() if mask.any() and not mask.all()}
 
 
-def _majority_share(pairs: Sequence[Pair]) -> FloatArray:
+def _majority_share(pairs: PairColumns) -> FloatArray:
     """The share of the votes for the more preferred response, shape (n,); NaN where nobody voted."""
-    preference = np.array([np.nan if pair.votes is None else pair.votes.preference for pair in pairs])
-    share: FloatArray = np.maximum(preference, 1 - preference)
+    share: FloatArray = np.maximum(pairs.preference, 1 - pairs.preference)
     return share
 
 
-def _split(pairs: Sequence[Pair], field: str) -> Masks:
-    values: list[str | None] = [getattr(pair, field) for pair in pairs]
+def _split(pairs: PairColumns, field: str) -> Masks:
+    column: Names = getattr(pairs, field)
     # Data sets, domains and categories by name, but "yes, distinguishable" first, as in the paper.
-    names = sorted({value for value in values if value is not None}, reverse=field == "distinct")
-    return {Group(((field, name),)): np.array([value == name for value in values]) for name in names}
+    named = sorted(enumerate(column.names), key=lambda one: one[1], reverse=field == "distinct")
+    return {Group(((field, name),)): column.number == number for number, name in named}

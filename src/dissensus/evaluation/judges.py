@@ -9,6 +9,7 @@ import numpy as np
 
 from dissensus.errors import EvaluationError
 from dissensus.evaluation.groups import count_prompts, number_prompts
+from dissensus.evaluation.pair_columns import PairColumns
 from dissensus.evaluation.resample import Resampling
 from dissensus.records import Judgment, Order, Pair
 from dissensus.stats.agreement.judge_agreement import (
@@ -116,7 +117,7 @@ def score_judges(
     return [_score(judge, found, by_id, resampling) for judge, found in by_judge.items()]
 
 
-def judge_preferences(pairs: Sequence[Pair], judgments: Iterable[Judgment]) -> dict[str, FloatArray]:
+def judge_preferences(pairs: Sequence[Pair] | PairColumns, judgments: Iterable[Judgment]) -> dict[str, FloatArray]:
     """Average each judge's verdicts on n pairs, each order counting one half: shape (n,), NaN where it has none.
 
     Judgments of other pairs are passed over.
@@ -124,7 +125,7 @@ def judge_preferences(pairs: Sequence[Pair], judgments: Iterable[Judgment]) -> d
     Raises:
         EvaluationError: a judgment is there twice.
     """
-    ids = [pair.id for pair in pairs]
+    ids = pairs.ids if isinstance(pairs, PairColumns) else [pair.id for pair in pairs]
     known = frozenset(ids)
     by_judge: dict[str, list[Judgment]] = {}
     for judgment in _once(judgments):

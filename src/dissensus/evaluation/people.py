@@ -8,17 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from dissensus.evaluation.groups import Group, find_groups, number_prompts
+from dissensus.evaluation.pair_columns import PairColumns, as_columns
 from dissensus.evaluation.resample import Resampling
 from dissensus.records import Metric, Pair
 from dissensus.stats.agreement.coefficients import COEFFICIENTS, agreement_intervals
 from dissensus.stats.agreement.dawid_skene import DawidSkene, Mace, dawid_skene, mace
 from dissensus.stats.agreement.ratings import VOTES, RatingTable, tabulate, tabulate_counts
 from dissensus.stats.metrics import FloatArray
-from dissensus.stats.resampling.clusters import find_clusters, number_labels
+from dissensus.stats.resampling.clusters import find_clusters
 from dissensus.stats.resampling.intervals import Estimate
 
 PEOPLE = "people"
-_VALUES = {"b": 0, "tie": 1, "a": 2}  # the order that symmetric Dawid-Skene expects
+_SIDES = np.array([1.0, 0.0, 0.5])
+"""The rating of a vote for a, for b and for a tie."""
 _MOST_CELLS = 2_000_000
 """Of a matrix of pairs by annotators; beyond, annotators are a crowd, of whom most saw few pairs."""
 
@@ -32,42 +34,45 @@ class Ratings:
     """Whether it is known who rated what; otherwise every pair has annotators of its own."""
 
 
-def ratings_of(pairs: Sequence[Pair]) -> Ratings:
+def ratings_of(pairs: Sequence[Pair] | PairColumns) -> Ratings:
     """Lay the votes on pairs, all of which have some, out as ratings.
 
     There is a column for each annotator where all votes name one, none voted twice on a pair, and they are few enough
     for most to have met on some pairs; otherwise ratings are counted, whoever gave them.
     """
-    crossed = _by_annotator(pairs)
+    columns = as_columns(pairs)
+    crossed = _by_annotator(columns)
     if crossed is not None:
         return Ratings(tabulate(crossed, _scale(crossed[np.isfinite(crossed)])), crossed=True)
-    return Ratings(rating_counts(pairs), crossed=False)
+    return Ratings(rating_counts(columns), crossed=False)
 
 
-def rating_counts(pairs: Sequence[Pair]) -> RatingTable:
+def rating_counts(pairs: Sequence[Pair] | PairColumns) -> RatingTable:
     """Count what people said of n pairs, all of which have votes; memory does not grow with how many voted."""
-    said = [pair.votes.rating_counts for pair in pairs if pair.votes is not None]
-    item = np.array([row for row, counts in enumerate(said) for _ in counts], dtype=np.intp)
-    rating = np.array([value for counts in said for value in counts], dtype=np.float64)
-    count = np.array([number for counts in said for number in counts.values()], dtype=np.float64)
-    return tabulate_counts(item, rating, count, len(said), _scale(rating))
+    columns = as_columns(pairs)
+    counted = np.where(columns.are_listed[:, None], 0, columns.counts)
+    row, side = np.nonzero(counted)
+    item = np.concatenate([row, columns.votes.pair])
+    rating = np.concatenate([_SIDES[side], columns.votes.rating])
+    count = np.concatenate([counted[row, side], np.ones(columns.votes.pair.size)])
+    return tabulate_counts(item, rating, count, len(columns), _scale(rating))
 
 
-def score_people(pairs: Sequence[Pair], resampling: Resampling) -> list[Metric]:
+def score_people(pairs: Sequence[Pair] | PairColumns, resampling: Resampling) -> list[Metric]:
     """Tell how well people agree: every coefficient for all pairs, each data set and each domain.
 
     Intervals are BCa bootstrap intervals over prompts within data sets, widened for few prompts. ICC(2,k)
     needs annotators who met on several pairs; for a crowd it is ICC(1,k), and a note says so.
     """
+    columns = as_columns(pairs)
     rows: list[Metric] = []
-    for group, mask in find_groups(pairs).items():
+    for group, mask in find_groups(columns).items():
         if group.kind in ("all", "dataset", "domain"):
-            members = [pair for pair, inside in zip(pairs, mask, strict=True) if inside]
-            rows += _score_group(group, members, resampling)
+            rows += _score_group(group, columns.take(mask), resampling)
     return rows
 
 
-def aggregated_preferences(pairs: Sequence[Pair]) -> dict[str, tuple[FloatArray, bool]]:
+def aggregated_preferences(pairs: Sequence[Pair] | PairColumns) -> dict[str, tuple[FloatArray, bool]]:
     """Estimate preferences by models of annotators, ``dawid-skene`` and ``mace``; each data set is fitted by itself.
 
     Returns:
@@ -75,61 +80,51 @@ def aggregated_preferences(pairs: Sequence[Pair]) -> dict[str, tuple[FloatArray,
         NaN for pairs of a data set in which some vote does not name its annotator, or nobody voted on two pairs: there
         is nothing to learn about an annotator then.
     """
-    estimates = {target: np.full(len(pairs), np.nan) for target in ("dawid-skene", "mace")}
+    columns = as_columns(pairs)
+    estimates = {target: np.full(len(columns), np.nan) for target in ("dawid-skene", "mace")}
     converged = dict.fromkeys(estimates, True)
-    for dataset in dict.fromkeys(pair.dataset for pair in pairs):
-        rows = [row for row, pair in enumerate(pairs) if pair.dataset == dataset]
-        for target, fit in _aggregate([pairs[row] for row in rows]).items():
+    for number in np.unique(columns.dataset.number):
+        rows = np.flatnonzero(columns.dataset.number == number)
+        for target, fit in _aggregate(columns.take(rows)).items():
             estimates[target][rows] = fit.posterior[:, 2] + fit.posterior[:, 1] / 2
             converged[target] &= fit.converged
     return {target: (estimates[target], converged[target]) for target in estimates}
 
 
-def _aggregate(pairs: Sequence[Pair]) -> dict[str, DawidSkene | Mace]:
-    named = [
-        (row, vote.annotator, _VALUES[vote.vote])
-        for row, pair in enumerate(pairs)
-        if pair.votes is not None
-        for vote in pair.votes.annotations or ()
-        if vote.annotator is not None
-    ]
-    annotators, annotator = number_labels([name for _, name, _ in named])
-    total = sum(pair.votes.n for pair in pairs if pair.votes is not None)
-    if len(named) < total or len(annotators) == len(named):
+def _aggregate(pairs: PairColumns) -> dict[str, DawidSkene | Mace]:
+    votes, people = pairs.votes, len(pairs.votes.annotator.names)
+    named = votes.annotator.number >= 0
+    if named.sum() < pairs.counts.sum() or people == named.sum():
         return {}
-    item, category = [row for row, _, _ in named], [value for _, _, value in named]
-    shape = (len(pairs), len(annotators), len(_VALUES))
+    item, annotator, category = votes.pair[named], votes.annotator.number[named], votes.vote[named]
+    shape = (len(pairs), people, 3)
     return {
         "dawid-skene": dawid_skene(item, annotator, category, shape=shape, symmetric=True),
         "mace": mace(item, annotator, category, shape=shape),
     }
 
 
-def _by_annotator(pairs: Sequence[Pair]) -> FloatArray | None:
+def _by_annotator(pairs: PairColumns) -> FloatArray | None:
     """Ratings with a column for each annotator of a data set; None where they are a crowd, or not all named."""
-    columns: dict[tuple[str | None, str], int] = {}
-    cells: dict[tuple[int, int], float] = {}
-    for row, pair in enumerate(pairs):
-        votes = pair.votes
-        if votes is None or votes.annotations is None:
-            return None
-        for vote in votes.annotations:
-            if vote.annotator is None:
-                return None
-            cell = row, columns.setdefault((pair.dataset, vote.annotator), len(columns))
-            if cell in cells:
-                return None
-            cells[cell] = vote.rating
-    pairs_of = np.bincount([column for _, column in cells], minlength=len(columns))
-    if len(pairs) * len(columns) > _MOST_CELLS or np.median(pairs_of) < 2:
+    votes, n = pairs.votes, len(pairs)
+    if not pairs.are_listed.all() or (votes.annotator.number < 0).any():
         return None
-    values = np.full((len(pairs), len(columns)), np.nan)
-    for cell, value in cells.items():
-        values[cell] = value
+    people = max(1, len(votes.annotator.names))
+    who = pairs.sets.number[votes.pair] * people + votes.annotator.number
+    _, first, column = np.unique(who, return_index=True, return_inverse=True)
+    place = np.empty(first.size, dtype=np.intp)
+    place[np.argsort(first)] = np.arange(first.size)  # in the order in which they come
+    column = place[column.reshape(-1)]
+    if np.unique(votes.pair * max(1, first.size) + column).size < column.size:
+        return None
+    if n * first.size > _MOST_CELLS or np.median(np.bincount(column, minlength=first.size)) < 2:
+        return None
+    values = np.full((n, first.size), np.nan)
+    values[votes.pair, column] = votes.rating
     return values
 
 
-def _score_group(group: Group, pairs: Sequence[Pair], resampling: Resampling) -> list[Metric]:
+def _score_group(group: Group, pairs: PairColumns, resampling: Resampling) -> list[Metric]:
     ratings, (clusters, strata) = ratings_of(pairs), number_prompts(pairs)
     rng = np.random.default_rng(resampling.seed)
     found = agreement_intervals(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,23 +14,29 @@ from dissensus.evaluation.groups import Group, Masks, find_groups, find_majority
 from dissensus.evaluation.join import Joined
 from dissensus.evaluation.metrics import primary_candidates, scored_metrics
 from dissensus.records import Kind
-from dissensus.stats.calibration import NullBand, in_blocks, null_band, simulate_shares, simulated_ece, tie_rates
+from dissensus.stats.calibration import NullBand, SimulatedErrors, in_blocks, null_band, simulate_shares, tie_rates
 from dissensus.stats.metrics import FloatArray
-from dissensus.stats.resampling.bootstrap import (
-    Cell,
-    bootstrap,
-    delete_blocks,
-    draw_clusters,
-    in_threads,
-    ones,
-    touched,
+from dissensus.stats.resampling.bootstrap import Cell, delete_blocks, evaluate_cells, in_threads, plan_draws, touched
+from dissensus.stats.resampling.clusters import (
+    Clusters,
+    Freedom,
+    IntArray,
+    Units,
+    find_clusters,
+    find_freedom,
+    find_units,
 )
-from dissensus.stats.resampling.clusters import Clusters, Freedom, IntArray, find_clusters, find_freedom
-from dissensus.stats.resampling.permutation import Swap, swap_test
+from dissensus.stats.resampling.permutation import Swap, Swapped, swap_all
 from dissensus.stats.resampling.training_seeds import NO_NOISE, SeedNoise, find_seed_noise
 from dissensus.stats.weighted import divide
 
 _SIMULATIONS = 1000
+
+_MOST_SUMS = 16_000_000
+"""Sums over clusters of models that are swapped at once: 128 MB."""
+
+_TOGETHER, _HELD = 50, 1_500_000
+"""Blocks of the jackknife that are evaluated at once, and how many weights of clusters they have at most."""
 
 _MOST_RESAMPLED = 10
 """Draws of a reference's random choice that are resampled, of twenty: its interval is up to a twentieth wider so."""
@@ -87,14 +93,15 @@ class Sample:
     @classmethod
     def of(cls, joined: Joined, groups: Masks | None = None) -> Sample:
         """Number the prompts and data sets of the pairs, and find their groups unless they are given."""
-        prompts, sets = number_prompts(joined.pairs)
+        columns = joined.columns
+        prompts, sets = number_prompts(columns)
         return cls(
             joined=joined,
             clusters=find_clusters(prompts, sets),
             stratum=sets.astype(np.int64),
-            groups=find_groups(joined.pairs) if groups is None else groups,
-            accuracy_groups=find_majority_groups(joined.pairs) if groups is None else {},
-            of_votes=groups is None and not any(pair.votes and pair.votes.are_estimates for pair in joined.pairs),
+            groups=find_groups(columns) if groups is None else groups,
+            accuracy_groups=find_majority_groups(columns) if groups is None else {},
+            of_votes=groups is None and not columns.are_estimates.any(),
         )
 
 
@@ -107,17 +114,26 @@ class Part:
     spare: Freedom
     resampled: bool
     """Whether there are clusters enough to resample."""
+    units: Units
+    """The clusters of these pairs, by data set."""
 
     @classmethod
-    def of(cls, clusters: Clusters, inside: NDArray[np.bool_]) -> Part:
+    def of(cls, sample: Sample, inside: NDArray[np.bool_]) -> Part:
         """Count the clusters of the pairs that are inside."""
-        count = np.unique(clusters.of_pair[inside]).size
-        return cls(inside, count, find_freedom(clusters, inside), clusters.can_be_resampled(inside))
+        clusters = sample.clusters
+        units = find_units(clusters.of_pair[inside], sample.stratum[inside])
+        count = np.unique(units.cluster).size
+        return cls(inside, count, find_freedom(clusters, inside), clusters.can_be_resampled(inside), units)
 
-    @property
+    @cached_property
     def n(self) -> int:
         """How many pairs there are."""
         return int(self.inside.sum())
+
+    @property
+    def spans_sets(self) -> bool:
+        """Whether they are of several data sets."""
+        return self.units.sizes.size > 1
 
 
 @dataclass
@@ -186,61 +202,108 @@ def measure(
     shown = [i for i, contender in enumerate(contenders) if contender.votes and contender.shown and sample.of_votes]
     bands = [partial(_calibrate, sample, contenders[i], level, np.random.default_rng([seed, 3, i])) for i in shown]
     calibrated = dict(zip(shown, in_threads(bands), strict=True))
-    unweighted = ones(sample.clusters)
     deleted, blocks = delete_blocks(sample.clusters, np.random.default_rng([seed, 0]))
-    for group, mask in {**sample.groups, **sample.accuracy_groups}.items():
+    groups = {**sample.groups, **sample.accuracy_groups}
+    parts = {group: _parts(sample, contenders, group, mask) for group, mask in groups.items()}
+    tests = _test(sample, contenders, parts, n_swaps, seed, report)
+    for group, mask in groups.items():
         found = Measured(blocks=blocks, calibrated={i: own[group] for i, own in calibrated.items() if group in own})
-        rng = np.random.default_rng([seed, 1])
-        draws = draw_clusters(touched(sample.clusters, mask), n_resamples, rng)
-        jobs: list[tuple[int, Callable[[], list[FloatArray]]]] = []
-        for i, contender in enumerate(contenders):
-            part = Part.of(sample.clusters, mask & contender.inside)
-            # Of pairs chosen by all their votes, one vote says the contrary of the others.
-            if not part.n or not (contender.votes or not group.is_exploratory):
-                continue
-            found.parts[i] = part
-            most = len(contender.predicted) if contender.kind == "model" else _MOST_RESAMPLED
-            for draw in range(len(contender.predicted)):
-                asked = n_resamples and part.resampled and draw < most
-                weights = [unweighted, deleted] if asked else [unweighted]
-                jobs.append((i, partial(_measure_draw, sample, contender, part.inside, draw, weights, draws)))
-        measured = in_threads([job for _, job in jobs], report)
-        for i in found.parts:
-            found.add(i, [values for (key, _), values in zip(jobs, measured, strict=True) if key == i])
-        if n_swaps and not group.is_exploratory:
-            noise = {
-                i: {metric: found.seed_noise([i, rival], metric) for metric in primary_candidates()}
-                for i in found.parts
-                if contenders[i].kind == "model" and (rival := contenders[i].rival) is not None
-            }
-            found.p_values = swap_test(
-                _swaps(sample, contenders, found.parts),
-                sample.clusters.count,
-                n_swaps,
-                np.random.default_rng([seed, 2]),
-                noise=noise,
-                report=report,
-            )
+        found.parts = parts.pop(group)
+        _resample(sample, contenders, found, mask, deleted, n_resamples, np.random.default_rng([seed, 1]), report)
+        for i, swapped in tests.get(group, {}).items():
+            rival, noise = contenders[i].rival, {}
+            if contenders[i].kind == "model" and rival is not None:
+                noise = {metric: found.seed_noise([i, rival], metric) for metric in primary_candidates()}
+            found.p_values[i] = swapped.p_values(noise)
         yield group, found
 
 
-def _measure_draw(
+def _test(
     sample: Sample,
-    contender: Contender,
-    inside: NDArray[np.bool_],
-    draw: int,
-    weights: Sequence[FloatArray],
-    draws: Sequence[NDArray[np.uint8]],
-) -> list[FloatArray]:
-    """The metrics of one draw of a contender on its sample; and on the jackknife and the resamples, where asked.
+    contenders: Sequence[Contender],
+    parts: Mapping[Group, Mapping[int, Part]],
+    n_swaps: int,
+    seed: int,
+    report: Callable[[int], object],
+) -> dict[Group, dict[int, Swapped]]:
+    """Swap every contender and its rival in every group, by the same random swaps; none where the votes group pairs."""
+    found: dict[Group, dict[int, Swapped]] = {}
+    some: dict[tuple[Group, int], list[Swap]] = {}
+    groups = [group for group in parts if n_swaps and not group.is_exploratory]
+    for group in groups:
+        some |= {(group, i): swaps for i, swaps in _swaps(sample, contenders, parts[group]).items()}
+        held = sum(swap.held for swaps in some.values() for swap in swaps)
+        if not some or (group != groups[-1] and held < _MOST_SUMS):
+            continue
+        rng = np.random.default_rng([seed, 2])
+        for (own, i), swapped in swap_all(some, sample.clusters.count, n_swaps, rng, report=report).items():
+            found.setdefault(own, {})[i] = swapped
+        some = {}
+    return found
 
-    What it needs is held while it runs alone: that of all contenders takes many times the memory.
+
+def _parts(sample: Sample, contenders: Sequence[Contender], group: Group, mask: NDArray[np.bool_]) -> dict[int, Part]:
+    """The pairs of a group that each contender has an opinion of, where there are some."""
+    whole = Part.of(sample, mask)
+    found = {}
+    for i, contender in enumerate(contenders):
+        inside = mask & contender.inside
+        part = whole if np.array_equal(inside, mask) else Part.of(sample, inside)
+        # Of pairs chosen by all their votes, one vote says the contrary of the others.
+        if part.n and (contender.votes or not group.is_exploratory):
+            found[i] = part
+    return found
+
+
+def _resample(
+    sample: Sample,
+    contenders: Sequence[Contender],
+    found: Measured,
+    mask: NDArray[np.bool_],
+    deleted: NDArray[np.uint8],
+    n_resamples: int,
+    rng: np.random.Generator,
+    report: Callable[[int], object],
+) -> None:
+    """Measure every draw of every contender on a group; on the jackknife and the resamples, too, where there are any.
+
+    A block of resamples is drawn once, for all contenders, and given up again.
     """
-    clusters, strata = sample.clusters.of_pair[inside], sample.stratum[inside]
-    cell = Cell(
-        contender.predicted[draw, inside], contender.human[draw, inside], clusters, strata, metrics=scored_metrics()
+    draws = [(i, draw) for i in found.parts for draw in range(len(contenders[i].predicted))]
+    jobs = []
+    for i, draw in draws:
+        part, most = found.parts[i], len(draws) if contenders[i].kind == "model" else _MOST_RESAMPLED
+        asked = bool(n_resamples) and part.resampled and draw < most
+        jobs.append(partial(_look, sample, contenders[i], part, draw, keep=asked))
+    looks: list[tuple[FloatArray, Cell | None]] = in_threads(jobs)
+    cells = [cell for _, cell in looks if cell is not None]
+    width = max(8, min(_TOGETHER, _HELD // max(1, deleted.shape[0])))
+    kept = [partial(_apply, cells, partial(_columns, deleted, i, width)) for i in range(0, deleted.shape[1], width)]
+    drawn = [partial(_apply, cells, draw) for draw in plan_draws(touched(sample.clusters, mask), n_resamples, rng)]
+    values = in_threads(kept + drawn, report) if cells else []
+    jackknife, resampled = (
+        {cell: np.concatenate(parts, axis=1) for cell, parts in zip(cells, zip(*some, strict=True), strict=True)}
+        for some in (values[: len(kept)], values[len(kept) :])
     )
-    return [cell(w) for w in weights] + ([bootstrap(cell, draws)] if len(weights) > 1 else [])
+    for i in found.parts:
+        own = [look for look, (key, _) in zip(looks, draws, strict=True) if key == i]
+        found.add(i, [[value] if c is None else [value, jackknife[c], resampled[c]] for value, c in own])
+
+
+def _look(sample: Sample, contender: Contender, part: Part, draw: int, *, keep: bool) -> tuple[FloatArray, Cell | None]:
+    """Measure one draw of a contender on the sample; the cell is kept where it is measured on resamples, too."""
+    predicted, human = contender.predicted[draw, part.inside], contender.human[draw, part.inside]
+    cell = Cell(predicted, human, part.units, metrics=scored_metrics())
+    value = cell(np.ones((sample.clusters.numbered, 1), dtype=np.uint8))
+    return value, cell if keep else None
+
+
+def _apply(cells: Sequence[Cell], draw: Callable[[], NDArray[np.uint8]]) -> list[FloatArray]:
+    return evaluate_cells(cells, draw())
+
+
+def _columns(weights: NDArray[np.uint8], first: int, width: int) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(weights[:, first : first + width])
 
 
 def _swaps(sample: Sample, contenders: Sequence[Contender], parts: Mapping[int, Part]) -> dict[int, list[Swap]]:
@@ -256,25 +319,26 @@ def _swaps(sample: Sample, contenders: Sequence[Contender], parts: Mapping[int, 
         if rival is None or not part.resampled:
             continue
         first, second = contenders[i].predicted[:, part.inside], contenders[rival].predicted[:, part.inside]
-        human, strata = contenders[i].human[0, part.inside], sample.stratum[part.inside]
-        clusters = sample.clusters.of_pair[part.inside]
+        human, units = contenders[i].human[0, part.inside], part.units
         swaps[i] = [
-            Swap(first[k % len(first)], second[k % len(second)], human, clusters, strata, metrics=primary_candidates())
+            Swap(first[k % len(first)], second[k % len(second)], human, units, metrics=primary_candidates())
             for k in range(math.lcm(len(first), len(second)))
         ]
     return swaps
 
 
 def _calibrate(sample: Sample, contender: Contender, level: float, rng: np.random.Generator) -> dict[Group, NullBand]:
-    votes, ties = np.array([(v.n, v.tie) for pair in sample.joined.pairs if (v := pair.votes) is not None]).T
+    """The ECE in each group that a contender would have if it were calibrated."""
+    columns = sample.joined.columns
+    votes, ties = columns.counts.sum(axis=1), columns.counts[:, 2]
     inside = {name: both for name, mask in sample.groups.items() if (both := mask & contender.inside).any()}
-    simulated: dict[Group, list[FloatArray]] = {group: [] for group in inside}
+    simulated: list[FloatArray] = []
     for predicted in contender.predicted:
         known = np.where(contender.inside, predicted, 0.5)
         own, rates = contender.inside, np.zeros(known.size)
         rates[own] = tie_rates(known[own], votes[own], ties[own], sample.stratum[own])
+        errors = SimulatedErrors(known, list(inside.values()))
         for n in in_blocks(-(-_SIMULATIONS // len(contender.predicted)), known.size):
-            shares = simulate_shares(known, votes, rng, n, rates)
-            for group, values in simulated.items():
-                values.append(simulated_ece(known[inside[group]], shares[:, inside[group]]))
-    return {group: null_band(np.concatenate(values), level) for group, values in simulated.items()}
+            simulated.append(errors(simulate_shares(known, votes, rng, n, rates)))
+    values = np.concatenate(simulated, axis=1)
+    return {group: null_band(own, level) for group, own in zip(inside, values, strict=True)}

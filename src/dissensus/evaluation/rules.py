@@ -36,7 +36,7 @@ def estimated_targets(joined: Joined) -> list[Target]:
     """Make targets of the models of annotators: Dawid-Skene and MACE."""
     return [
         Target(name, preference, (ESTIMATES_NOTE,) if converged else (ESTIMATES_NOTE, _UNSETTLED))
-        for name, (preference, converged) in aggregated_preferences(joined.pairs).items()
+        for name, (preference, converged) in aggregated_preferences(joined.columns).items()
     ]
 
 
@@ -61,14 +61,14 @@ def given_target(name: str, margins: Iterable[Margin], joined: Joined) -> Target
                 "nothing to compare with; give what 'dissensus aggregate' or 'dissensus margin' wrote"
             )
         found[margin.pair_id] = margin.preference_a
-    preference = np.array([found.get(pair.id, np.nan) for pair in joined.pairs])
+    preference = np.array([found.get(pair_id, np.nan) for pair_id in joined.columns.ids])
     known = int(np.isfinite(preference).sum())
     if not known:
         raise EvaluationError(
-            f"target {name!r}: none of its {len(found)} preferences is of one of the {len(joined.pairs)} pairs with "
+            f"target {name!r}: none of its {len(found)} preferences is of one of the {joined.human.size} pairs with "
             "votes; aggregate the pairs that are evaluated"
         )
-    missing = len(joined.pairs) - known
+    missing = joined.human.size - known
     return Target(name, preference, (f"{name}: on {known} of {known + missing} pairs",) if missing else ())
 
 
@@ -87,7 +87,7 @@ def score_targets(
         known = np.isfinite(target.preference)
         groups = {
             group: mask[known]
-            for group, mask in find_groups(joined.pairs).items()
+            for group, mask in find_groups(joined.columns).items()
             if group.kind in ("all", "dataset", "domain")
             if (mask & known).any() and (asked or not (mask & ~known).any())
         }
@@ -95,7 +95,8 @@ def score_targets(
             continue
         there = replace(
             joined,
-            pairs=tuple(pair for pair, inside in zip(joined.pairs, known, strict=True) if inside),
+            pairs=(),
+            given=joined.columns.take(known),
             human=target.preference[known],
             predicted={model: values[:, known] for model, values in joined.predicted.items()},
         )

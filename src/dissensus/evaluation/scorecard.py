@@ -165,7 +165,7 @@ class _Rows:
     def _has(self, key: int, metric: str) -> bool:
         """Within-data-set values are for groups that span data sets, the null for what is compared with votes."""
         if metric == WITHIN:
-            return bool(np.ptp(self.sample.stratum[self.found.parts[key].inside]) > 0)
+            return self.found.parts[key].spans_sets
         return metric != "ece_null" or key in self.found.calibrated
 
     def _resampled(self, keys: Sequence[int], metric: str) -> FloatArray | None:
@@ -230,7 +230,6 @@ class _Rows:
         everyone, part = [self.contenders[key] for key in keys], self.found.parts[keys[0]]
         estimate, (seeds, seed_sd) = self._estimate(keys, metric), self._seeds(keys, metric)
         contender = everyone[0]
-        decided = (contender.human[:, part.inside] != 0.5).sum(axis=1).mean()
         p_value = self.found.p_values.get(keys[0], {}).get(metric) if len(keys) > 1 else None
         notes = [self._story(keys, estimate) if metric == "pearson" else None]
         if not np.isfinite(estimate.value):
@@ -252,7 +251,7 @@ class _Rows:
             value=_digits(estimate.value),
             low=_digits(estimate.low),
             high=_digits(estimate.high),
-            n=round(float(decided)) if metric == "accuracy" else part.n,
+            n=_decided(contender, part) if metric == "accuracy" else part.n,
             clusters=part.clusters,
             baseline=everyone[1].name if len(keys) > 1 else None,
             notes=tuple(filter(None, notes)),
@@ -267,7 +266,7 @@ class _Rows:
     def _left_out(self, contender: Contender, part: Part) -> Iterator[str]:
         if self.group.parts:
             return
-        joined, total = self.sample.joined, len(self.sample.joined.pairs)
+        joined, total = self.sample.joined, self.sample.joined.human.size
         without, missing = joined.without_votes, joined.without_predictions
         if without:
             yield f"{without} of {total + missing + without} pairs carry no votes and are left out"
@@ -275,6 +274,11 @@ class _Rows:
             yield f"{missing} of {total + missing} pairs lack a prediction of some model and are left out"
         if not contender.inside.all():
             yield f"{total - part.n} of {total} pairs have no opinion of {contender.name} and are left out"
+
+
+def _decided(contender: Contender, part: Part) -> int:
+    """Count the pairs that do not split people evenly, on average over draws."""
+    return round(float(np.mean([(human[part.inside] != 0.5).sum() for human in contender.human])))
 
 
 def _first_less_second(values: Sequence[FloatArray]) -> FloatArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, overload
@@ -15,7 +15,7 @@ from dissensus.files.rows.columns import Notice
 from dissensus.files.rows.pair_rows import R, columns_of, record_of, row_of
 from dissensus.files.source import print_notice
 from dissensus.files.trl import TRL_COLUMNS, trl_from_pair
-from dissensus.files.writers import check_writable_name, write_rows
+from dissensus.files.writers import check_writable_name, write_rows, write_table
 from dissensus.records import Margin, Pair, Record
 
 
@@ -60,6 +60,15 @@ def write_records(path: str | Path | Iterable[Record], records: Iterable[Record]
     if first is None:
         return write_rows(path, (), {})
     return write_rows(path, map(row_of, chain((first,), iterator)), columns_of(type(first)))
+
+
+def write_columns(path: str | Path, columns: Mapping[str, Sequence[Any]], record_type: type[Record]) -> int:
+    """Write the columns of records, all of one length, as `write_records` would write the records.
+
+    Raises OutputError where the file cannot be written.
+    """
+    names, n = list(columns_of(record_type)), len(next(iter(columns.values())))
+    return write_table(path, lambda a, b: {name: columns[name][a:b] for name in names}, n, columns_of(record_type))
 
 
 def _ordered(one: Any, two: Any) -> tuple[str | Path, Iterable[Any]]:

@@ -6,14 +6,14 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from dissensus.errors import OutputError
-from dissensus.files.arrow import ArrowRows
+from dissensus.files.arrow import ArrowRows, arrow_type
 from dissensus.files.atomic import atomic_path
 from dissensus.files.formula_escape import ESCAPED, escape_cells
 from dissensus.files.readers import SUFFIXES, Values, format_of
@@ -50,6 +50,33 @@ def write_rows(
             with io.TextIOWrapper(out, encoding="utf-8", newline="") as text:
                 writer = csv.writer(text, delimiter="\t" if form == "tsv" else ",")
                 return _write_csv(writer, rows, columns, name=path, escape=for_spreadsheets)
+
+
+def write_table(
+    path: str | Path, part: Callable[[int, int], Mapping[str, Sequence[Any]]], n: int, columns: Mapping[str, Any]
+) -> int:
+    """Write n rows that are there in columns, streaming, as `write_rows`; ``part`` gives those from one row to another.
+
+    No column may hold text that can be chat messages, nor maps.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    steps = [(start, min(start + _CHUNK * _GROUP, n)) for start in range(0, n, _CHUNK * _GROUP)]
+    if format_of(path) != "parquet":
+        parts = (part(*step) for step in steps)
+        rows = (dict(zip(some, values, strict=True)) for some in parts for values in zip(*some.values(), strict=True))
+        return write_rows(path, rows, columns)
+    check_writable_name(path)
+    schema = pa.schema([(name, arrow_type(kind)) for name, kind in columns.items()])
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("wb") as out,
+        pq.ParquetWriter(out, schema, compression="zstd") as writer,
+    ):
+        for step in steps:
+            writer.write_table(pa.table(dict(part(*step)), schema=schema))
+    return n
 
 
 def _encode(row: Values) -> str:

@@ -6,7 +6,7 @@ import importlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast, get_args
 
 from pydantic import BeforeValidator, SerializeAsAny, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -65,6 +65,8 @@ class JudgeSettings(Settings):
     """Whether judging takes money or hours: such a judge is asked only where it is named."""
     learns: ClassVar[bool] = False
     """Whether it learns from labelled pairs."""
+    streams: ClassVar[bool] = False
+    """Whether it goes through the pairs one by one, so that a million need not be held."""
     reads_votes: ClassVar[bool] = False
     """Whether people's votes on the pairs are what it says."""
     takes_templates: ClassVar[bool] = False
@@ -94,7 +96,8 @@ class JudgeSettings(Settings):
         from dissensus.judges.runner import judge_pairs
         from dissensus.judges.store.store import JudgmentStore
 
-        judge = self.open(list(whole_of(pairs)), material)  # before there is a store
+        whole = whole_of(pairs) if self.streams else list(whole_of(pairs))
+        judge = self.open(cast("Sequence[Pair]", whole), material)  # before there is a store
         with JudgmentStore(store) as opened:
             return judge_pairs(pairs, judge, opened, progress=material.progress)
 

@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.errors import JudgeError
-from dissensus.hashing import short_digest
+from dissensus.hashing import digest_of
 from dissensus.judges.kinds import CommitteeSettings
 from dissensus.judges.runner import Question
-from dissensus.records import Judgment, Pair, plain_text
-from dissensus.stats.resampling.clusters import deal_folds, number_labels
+from dissensus.judges.text_features import Differences, FeatureSource, Floats, Ints, PairTexts
+from dissensus.records import Judgment, Pair
+from dissensus.stats.resampling.clusters import deal_folds
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.intp]
-
-
-class FeatureSource(Protocol):
-    """What a committee needs of an encoder."""
-
-    @property
-    def digest(self) -> str:
-        """Hex digits over what decides the features."""
-
-    def features(self, texts: Sequence[tuple[str, str]], *, progress: bool = True) -> NDArray[np.float32]:
-        """Encode (prompt, response) texts; shape (len(texts), dim)."""
+_BLOCK = 4096
+"""Pairs that are learned from at once: with 385 features 13 MB."""
+_MOST_STEPS = 50
+_ROUNDING = 1e-13
 
 
 class Committee:
@@ -44,6 +36,8 @@ class Committee:
 
     A vote is the sign of the member's reward gap, and ``probability_a`` its sigmoid; no gap at all is a tie.
 
+    Pairs are gone through once; their texts and features are on disk while the committee is there.
+
     Raises:
         JudgeError: no pair has a label, all pairs are of one group, or the labels are in one fold.
     """
@@ -51,14 +45,15 @@ class Committee:
     def __init__(
         self, pairs: Iterable[Pair], config: CommitteeSettings, encoder: FeatureSource, *, progress: bool = True
     ) -> None:
-        self._pairs = sorted(pairs, key=lambda pair: pair.id)
+        self._pairs = PairTexts(pairs)
         self._config = config
         self._encoder = encoder
         self._progress = progress
-        self._row = {pair.id: row for row, pair in enumerate(self._pairs)}
-        self._labels = np.array([{"a": 1.0, "b": 0.0}.get(pair.label or "", np.nan) for pair in self._pairs])
-        self._groups, self._folds = self._deal()
+        self._row = {pair_id: row for row, pair_id in enumerate(self._pairs.ids)}
+        self._labels, self._groups = self._pairs.labels, self._pairs.groups
+        self._folds = self._deal()
         self._check_labels()
+        self._members: dict[tuple[int, int], _Member] = {}
         self.name = f"committee-{self._digest()}"
 
     def questions(self, pair: Pair) -> Sequence[Question]:
@@ -71,60 +66,67 @@ class Committee:
         for question in questions:
             row = self._row[question.pair.id]
             asked.setdefault((int(self._folds[row]), question.sample), []).append(row)
-        for (fold, member), rows in sorted(asked.items()):
-            columns, head = self._train(fold, member)
-            gaps = self._differences[rows][:, columns] @ head
+        if not asked.keys() <= self._members.keys():
+            self._train({member for _, member in asked})
+        every = np.unique([row for rows in asked.values() for row in rows])
+        differences = self._differences.rows(every)
+        for key, rows in sorted(asked.items()):
+            member = self._members[key]
+            gaps = differences[np.searchsorted(every, rows)][:, member.columns] @ member.head
             for row, gap in zip(rows, gaps.tolist(), strict=True):
                 yield Judgment(
-                    pair_id=self._pairs[row].id,
+                    pair_id=self._pairs.ids[row],
                     judge=self.name,
-                    sample=member,
+                    sample=key[1],
                     choice="tie" if gap == 0 else "a" if gap > 0 else "b",
                     probability_a=float(sigmoid(np.array(gap))),
                 )
 
-    def _train(self, fold: int, member: int) -> tuple[Ints, Floats]:
-        """Fit a member that votes on ``fold``; returns the columns it sees and its head, both of shape (columns,)."""
+    def _train(self, members: Collection[int]) -> None:
+        """Fit members for every fold, all in the same passes over the pairs."""
+        folds = range(int(self._folds.max()) + 1)
+        new = [key for fold in folds for member in sorted(members) if (key := (fold, member)) not in self._members]
+        found = {key: self._draw(*key) for key in new}
+        running = dict(found)
+        while running:
+            for rows in self._blocks():
+                differences = self._differences.rows(rows)
+                for (fold, _), member in running.items():
+                    mine = (self._folds[rows] != fold) & (member.times[self._groups[rows]] > 0)
+                    times = member.times[self._groups[rows[mine]]].astype(np.float64)
+                    member.fit.add(differences[mine][:, member.columns], self._labels[rows[mine]], times)
+            running = {key: member for key, member in running.items() if member.fit.step()}
+        self._members |= found
+
+    def _blocks(self) -> Iterator[Ints]:
+        """The labelled pairs, some at a time."""
+        labelled = np.flatnonzero(~np.isnan(self._labels))
+        return (labelled[start : start + _BLOCK] for start in range(0, labelled.size, _BLOCK))
+
+    def _draw(self, fold: int, member: int) -> _Member:
+        """Draw what a member that votes on ``fold`` learns from: groups of the others, and columns."""
         generator = np.random.default_rng([self._config.seed, fold, member])
-        rows = np.flatnonzero((self._folds != fold) & ~np.isnan(self._labels))
-        groups = np.unique(self._groups[rows])
+        groups = np.unique(self._groups[(self._folds != fold) & ~np.isnan(self._labels)])
         drawn = generator.choice(groups, size=len(groups))
-        times = np.bincount(drawn, minlength=int(self._groups.max()) + 1)[self._groups[rows]]
-        rows = rows[times > 0]
-        weights: Floats = times[times > 0].astype(np.float64)
-        dim = self._differences.shape[1] - 1
+        times = np.bincount(drawn, minlength=int(self._groups.max()) + 1)
+        dim = self._differences.dim
         seen = max(1, round(dim * self._config.feature_share))
         columns = np.append(np.sort(generator.choice(dim, size=seen, replace=False)), dim)
-        differences = self._differences[rows][:, columns]
-        return columns, fit_bradley_terry(differences, self._labels[rows], weights, l2=self._config.l2)
+        return _Member(columns, times.astype(np.uint16), BradleyTerryFit(columns.size, self._config.l2))
 
     @functools.cached_property
-    def _differences(self) -> Floats:
-        """Features of response a less those of response b, in units of their spread; shape (pairs, dim + 1).
+    def _differences(self) -> Differences:
+        return Differences(self._pairs, self._encoder, progress=self._progress)
 
-        The last column is the logarithm of the response's length, which mean-pooled features have lost.
-        """
-        sides = [(plain_text(p.prompt), plain_text(r)) for p in self._pairs for r in (p.response_a, p.response_b)]
-        texts = list(dict.fromkeys(sides))
-        lengths = np.log([[max(1, len(response))] for _, response in texts])
-        features = np.hstack([self._encoder.features(texts, progress=self._progress), lengths], dtype=np.float64)
-        spread = features.std(axis=0)
-        features /= np.where(spread > 1e-12, spread, 1.0)
-        row = {text: index for index, text in enumerate(texts)}
-        index = np.array([row[text] for text in sides]).reshape(-1, 2)
-        differences: Floats = features[index[:, 0]] - features[index[:, 1]]
-        return differences
-
-    def _deal(self) -> tuple[Ints, Ints]:
-        """Number the groups, and deal them into folds of about the same size; two arrays of shape (pairs,)."""
-        names, groups = number_labels([pair.group for pair in self._pairs])
-        if len(names) < 2:
+    def _deal(self) -> Ints:
+        """Deal the groups into folds of about the same size; returns the fold of each pair, shape (pairs,)."""
+        if len(np.unique(self._groups)) < 2:
             raise JudgeError(
                 f"all {len(self._pairs)} pairs are of one group, and a committee votes on groups it did not learn "
                 "from; give pairs of at least two prompts, or set the column group"
             )
-        fold_of = deal_folds(np.bincount(groups), self._config.folds, seed=self._config.seed)
-        return groups, fold_of[groups]
+        fold_of = deal_folds(np.bincount(self._groups), self._config.folds, seed=self._config.seed)
+        return fold_of[self._groups]
 
     def _check_labels(self) -> None:
         labelled = ~np.isnan(self._labels)
@@ -142,10 +144,79 @@ class Committee:
     def _digest(self) -> str:
         """Hash all that decides the votes: settings (but n), encoder, and every pair with its group and label."""
         settings = self._config.model_dump(exclude={"name", "n", "encoder"})
-        pairs = [
-            (p.id, p.group, p.label, *map(plain_text, (p.prompt, p.response_a, p.response_b))) for p in self._pairs
-        ]
-        return short_digest(json.dumps([settings, self._encoder.digest, pairs]))
+        begin = json.dumps([settings, self._encoder.digest, []]).encode()[:-2]
+
+        def parts() -> Iterator[bytes]:  # of one JSON list, which is never held
+            yield begin
+            for number, written in enumerate(self._pairs.written()):
+                yield b", " + written if number else written
+            yield b"]]"
+
+        return digest_of(parts(), size=4)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """What a member learns from, and how far it has."""
+
+    columns: Ints
+    """Those it sees."""
+    times: NDArray[np.uint16]
+    """How often it drew each group."""
+    fit: BradleyTerryFit
+
+    @property
+    def head(self) -> Floats:
+        """Its head, shape (columns,)."""
+        return self.fit.head
+
+
+class BradleyTerryFit:
+    """`fit_bradley_terry` on pairs that come in blocks: a pass over all of them for each step."""
+
+    def __init__(self, dim: int, l2: float) -> None:
+        """Begin with a head of zeros."""
+        self.head: Floats = np.zeros(dim)
+        self._step: Floats = np.zeros(dim)
+        self._l2, self._size, self._steps, self._blocks, self._loss = l2, 1.0, 0, 0, np.inf
+        self._clear()
+
+    def _clear(self) -> None:
+        dim = self.head.size
+        self._sums: tuple[float, Floats, Floats] = (0.0, np.zeros(dim), np.zeros((dim, dim)))
+
+    def add(self, differences: Floats, labels: Floats, weights: Floats) -> None:
+        """Add a block: its loss, gradient and curvature where the head would go."""
+        trial = self.head - self._size * self._step
+        gaps = differences @ trial
+        probability = sigmoid(gaps)
+        loss, gradient, curvature = self._sums
+        loss += float(weights @ (np.logaddexp(0, gaps) - labels * gaps))
+        gradient += differences.T @ (weights * (probability - labels))
+        curvature += (differences * (weights * probability * (1 - probability))[:, None]).T @ differences
+        self._sums = loss, gradient, curvature
+        self._blocks += 1
+
+    def step(self) -> bool:
+        """End a pass: go there, or half as far where the loss rises. Returns whether another pass is needed."""
+        trial = self.head - self._size * self._step
+        loss, gradient, curvature = self._sums
+        loss += self._l2 / 2 * float(trial @ trial)
+        self._clear()
+        # The rounding of sums over blocks is no rise: each halving would be a pass over all pairs.
+        rounding = _ROUNDING * self._loss if self._blocks > 1 and self._steps else 0.0
+        self._blocks = 0
+        if loss > self._loss + rounding and self._size > 1e-6:
+            self._size /= 2
+            return True
+        self.head, before, self._loss = trial, self._loss, loss
+        settled = self._steps > 0 and before - loss <= 1e-10 * max(before, 1.0)
+        if settled or self._steps == _MOST_STEPS:
+            return False
+        curvature[np.diag_indices_from(curvature)] += self._l2
+        self._step = np.asarray(np.linalg.solve(curvature, gradient + self._l2 * trial), dtype=np.float64)
+        self._size, self._steps = 1.0, self._steps + 1
+        return True
 
 
 def fit_bradley_terry(
@@ -164,7 +235,7 @@ def fit_bradley_terry(
     """
     head = np.zeros(differences.shape[1])
     loss = _loss(head, differences, labels, weights, l2, offsets)
-    for _ in range(50):
+    for _ in range(_MOST_STEPS):
         probability = sigmoid(offsets + differences @ head)
         gradient = differences.T @ (weights * (probability - labels)) + l2 * head
         curvature = (differences * (weights * probability * (1 - probability))[:, None]).T @ differences

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -30,6 +31,7 @@ class CommitteeSettings(JudgeSettings):
     """A committee of small reward models; each votes on pairs it did not learn from."""
 
     learns = True
+    streams = True
 
     name: Literal["committee"] = "committee"
     n: PositiveInt = 10
@@ -47,13 +49,13 @@ class CommitteeSettings(JudgeSettings):
     seed: int = Field(default=0, ge=0)
     """Of the draws."""
 
-    def open(self, pairs: Sequence[Pair], material: Material) -> Committee:
+    def open(self, pairs: Iterable[Pair], material: Material) -> Committee:
         """Load the encoder, and deal the pairs, with those to learn from, into folds."""
         from dissensus.judges.committee import Committee
         from dissensus.text.encoder import load_encoder
 
         encoder = load_encoder(self.encoder, max_length=self.max_length)
-        return Committee([*material.learn_from, *pairs], self, encoder, progress=material.progress)
+        return Committee(chain(material.learn_from, pairs), self, encoder, progress=material.progress)
 
     def recalled_with(self, stored: Mapping[str, Any]) -> JsonObject:
         """Recall the votes of so many members; a store may have more."""

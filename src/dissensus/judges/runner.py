@@ -10,10 +10,13 @@ import itertools
 import signal
 import threading
 import time
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol, cast
+
+import numpy as np
 
 from dissensus.errors import InputError
 from dissensus.files.source import print_notice
@@ -31,6 +34,8 @@ from dissensus.parts import PartOf, whole_of
 from dissensus.records import Judgment, Order, Pair
 
 _DEFAULTS = AskingOptions()
+_WINDOW = 4096
+"""Pairs of which a judge that is no language model is asked together."""
 _TRIAL = 8
 """Pairs whose choice distributions decide whether an exact run goes on as one."""
 _SECONDS = 0.5
@@ -74,26 +79,21 @@ class Judge(Protocol):
         """
 
 
-def judge_pairs(pairs: Iterable[Pair], judge: Judge, store: JudgmentStore, *, progress: bool = True) -> Summary:
+def judge_pairs(pairs: Iterable[Pair] | Pairs, judge: Judge, store: JudgmentStore, *, progress: bool = True) -> Summary:
     """Have ``judge`` answer every question about ``pairs`` that ``store`` holds no answer to.
 
-    Judgments are written a few times a second, so a run that is killed loses that much and goes on from there.
+    Pairs that can be counted are gone through as often as needed, and are not held. Judgments are written a few times a
+    second, so a run that is killed loses that much and goes on from there.
 
     Raises:
         InputError: two pairs have one id.
         JudgeError: the judge cannot judge these pairs.
     """
     start = time.monotonic()
-    pairs = list(pairs)
-    seen: set[str] = set()
-    for pair in pairs:
-        if pair.id in seen:
-            raise InputError(f"pair {pair.id!r} comes twice; judgments are joined by id, so give each pair its own")
-        seen.add(pair.id)
+    pairs = cast(Pairs, pairs) if hasattr(pairs, "__len__") else list(pairs)
+    wanted = _count_questions(pairs, judge)
     planned = _Questions(judge)
-    wanted = sum(len(judge.questions(pair)) for pair in pairs)
-    # All at once: a member of a committee is trained for as many pairs as it votes on.
-    tally = _run(pairs, planned, planned, store, AskingOptions(progress=progress), wanted, window=len(pairs))
+    tally = _run(pairs, planned, planned, store, AskingOptions(progress=progress), wanted, window=_WINDOW)
     if not tally.stopped:
         tally.failed = wanted - tally.made - tally.reused
     return Summary(
@@ -105,6 +105,22 @@ def judge_pairs(pairs: Iterable[Pair], judge: Judge, store: JudgmentStore, *, pr
         stored=store.judges().get(judge.name, 0),
         notes=tuple(getattr(judge, "notes", ())),
     )
+
+
+def _count_questions(pairs: Pairs, judge: Judge) -> int:
+    """Count the questions; refuse a pair whose id another one has. Takes eight bytes a pair."""
+    hashes, wanted = array("q"), 0
+    for pair in pairs:
+        hashes.append(hash(pair.id))
+        wanted += len(judge.questions(pair))
+    if np.unique(np.array(hashes)).size == len(hashes):
+        return wanted
+    seen: set[str] = set()
+    for pair in pairs:
+        if pair.id in seen:
+            raise InputError(f"pair {pair.id!r} comes twice; judgments are joined by id, so give each pair its own")
+        seen.add(pair.id)
+    return wanted
 
 
 def ask_model(

@@ -7,10 +7,12 @@ unweighted predictions, so that resamples of one sample share their bins.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from dissensus.stats.weighted import FloatArray, Weights, check_preferences, divide, prepare
 
@@ -118,9 +120,8 @@ def ece_null(
     """
     p, votes = np.asarray(predicted, dtype=np.float64), np.asarray(n_votes)
     rates = None if n_ties is None else tie_rates(p, votes, n_ties)
-    simulated = [
-        simulated_ece(p, simulate_shares(p, votes, rng, rows, rates)) for rows in in_blocks(n_simulations, p.size)
-    ]
+    errors = SimulatedErrors(p, [np.ones(p.size, dtype=np.bool_)])
+    simulated = [errors(simulate_shares(p, votes, rng, rows, rates))[0] for rows in in_blocks(n_simulations, p.size)]
     return null_band(np.concatenate([*simulated, np.zeros(0)]), level)
 
 
@@ -181,14 +182,27 @@ def in_blocks(n_simulations: int, width: int) -> list[int]:
     return [min(size, n_simulations - start) for start in range(0, n_simulations, size)]
 
 
-def simulated_ece(predicted: FloatArray, shares: FloatArray) -> FloatArray:
-    """Compute the ECE of predictions, shape (n,), against each row of shares, shape (simulations, n)."""
-    in_order = np.argsort(predicted, kind="stable")
-    numbers = bin_of(predicted[in_order], equal_mass_edges(predicted))
-    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-    gaps = np.add.reduceat(shares[:, in_order] - predicted[in_order], starts, axis=1)
-    error: FloatArray = np.abs(gaps).sum(axis=1) / predicted.size
-    return error
+class SimulatedErrors:
+    """The ECE of predictions in several groups, against simulated shares."""
+
+    def __init__(self, predicted: FloatArray, groups: Sequence[NDArray[np.bool_]]) -> None:
+        """Find the bins of each group; ``predicted`` has shape (n,), as has the mask of each group."""
+        self._sizes = np.array([mask.sum() for mask in groups])
+        pairs = [np.flatnonzero(mask) for mask in groups]
+        numbers = [bin_of(predicted[own], equal_mass_edges(predicted[own])) for own in pairs]
+        bins = [int(number.max(initial=0)) + 1 for number in numbers]
+        self._starts = np.cumsum([0, *bins[:-1]])
+        rows = np.concatenate([number + start for number, start in zip(numbers, self._starts, strict=True)])
+        entries = np.ones(rows.size), (rows, np.concatenate(pairs))
+        # Sums by bin, of all groups at once: shape (bins, n).
+        self._bins = sparse.coo_array(entries, shape=(sum(bins), predicted.size)).tocsr()
+        self._predicted = (self._bins @ predicted)[:, None]
+
+    def __call__(self, shares: FloatArray) -> FloatArray:
+        """Compute the ECE against each row of shares, shape (simulations, n): shape (groups, simulations)."""
+        gaps = np.abs(self._bins @ shares.T - self._predicted)
+        error: FloatArray = np.add.reduceat(gaps, self._starts, axis=0) / self._sizes[:, None]
+        return error
 
 
 def null_band(simulated: FloatArray, level: float = 0.95) -> NullBand:

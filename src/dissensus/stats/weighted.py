@@ -46,6 +46,6 @@ def divide(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     array([0.5, nan])
     """
     denominator = np.asarray(denominator)
-    quotient: FloatArray = np.full(np.broadcast_shapes(np.shape(numerator), denominator.shape), np.nan)
+    quotient: FloatArray = np.full(np.broadcast(numerator, denominator).shape, np.nan)
     np.divide(numerator, denominator, out=quotient, where=denominator > 0)
     return quotient

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -104,14 +104,17 @@ def run(settings: EvaluateSettings, *, progress: bool = True) -> EvaluateResult:
     rules = {target.name.split(".")[0]: target for target in settings.target}
     if len(rules) < len(settings.target):
         raise ConfigError("--target: the files' names name the rules in the tables, and two are the same; rename one")
+    contents: dict[str, str] = {}
     pairs = _read_pairs(settings.pairs)
+    if settings.judgments:
+        pairs = _noting_contents(pairs, contents)
     metrics = evaluate_predictions(
         pairs,
         chain.from_iterable(read_records(file, Prediction) for file in settings.predictions),
         baseline=settings.baseline,
         primary=settings.primary,
         calibrated=settings.calibrated,
-        judgments=chain.from_iterable(_read_judgments(file, pairs) for file in settings.judgments),
+        judgments=chain.from_iterable(_read_judgments(file, contents) for file in settings.judgments),
         targets={name: read_records(file, Margin) for name, file in rules.items()},
         n_resamples=settings.resamples,
         n_swaps=settings.swaps,
@@ -124,15 +127,24 @@ def run(settings: EvaluateSettings, *, progress: bool = True) -> EvaluateResult:
     return EvaluateResult(metrics, settings)
 
 
-def _read_pairs(source: str) -> list[Pair]:
+def _read_pairs(source: str) -> Iterator[Pair]:
     from dissensus.annotate.exchange.annotated_pairs import is_database, read_database
     from dissensus.sources import read_pairs
 
-    return read_database(source) if is_database(source) else list(read_pairs(source))
+    return iter(read_database(source)) if is_database(source) else read_pairs(source)
 
 
-def _read_judgments(file: StorePlace, pairs: Sequence[Pair]) -> Iterator[Judgment]:
-    """Read what judges said of the pairs, from a store or a file of judgments."""
+def _noting_contents(pairs: Iterable[Pair], contents: dict[str, str]) -> Iterator[Pair]:
+    """Pass pairs on, and note what their texts hash to, by which a store knows what was judged."""
+    from dissensus.judges.store.keys import content_of
+
+    for pair in pairs:
+        contents[pair.id] = content_of(pair)
+        yield pair
+
+
+def _read_judgments(file: StorePlace, contents: Mapping[str, str]) -> Iterator[Judgment]:
+    """Read what judges said of the pairs with these ids and texts, from a store or a file of judgments."""
     from dissensus.files import read_records
     from dissensus.files.sqlite import application_of
     from dissensus.judges import JudgmentStore
@@ -144,4 +156,4 @@ def _read_judgments(file: StorePlace, pairs: Sequence[Pair]) -> Iterator[Judgmen
         return
     with JudgmentStore(file, create=False) as store:
         for judge in without_twins(store, store.judges()):
-            yield from Recall(store, judge, pairs).judgments()
+            yield from Recall(store, judge, contents).judgments()

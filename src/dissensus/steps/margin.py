@@ -13,11 +13,13 @@ from dissensus.errors import ConfigError, InputError
 from dissensus.files.database_url import StorePlace
 from dissensus.judge_calibration import CALIBRATION, ENDING, Covariates, JudgeCalibration, Target
 from dissensus.judges.base import Orders, VoteKind
+from dissensus.judgment_margins import MarginColumns
 from dissensus.settings import Argument, Reads, Settings, Writes
 from dissensus.versions import stamped
 
 if TYPE_CHECKING:
     from dissensus.judges.store.query import Recall, Recalled
+    from dissensus.judges.store.vote_counts import PairContents
     from dissensus.records import Margin, Pair
 
 
@@ -95,13 +97,15 @@ def make_margins(
     Raises:
         JudgeError: a pair has no valid judgment, or the judge has no probabilities.
     """
+    from dissensus.judges.store.vote_counts import VoteTable
     from dissensus.judgment_margins import (
+        margins_from_counted,
         margins_from_counts,
         margins_from_probabilities,
         margins_from_stated_probabilities,
     )
 
-    ids = list(pair_ids)
+    ids = list(dict.fromkeys(pair_ids))
     if votes == "limit" and not recall.is_exact:
         stated = margins_from_stated_probabilities(recall.judgments(), ids, allow_missing=allow_missing)
         return Margins(stated, recall.count())
@@ -111,6 +115,8 @@ def make_margins(
         n = recall.n if votes == "expected" else None
         return Margins(margins_from_probabilities(found.probabilities, ids, n=n, allow_missing=allow_missing), found)
     found = recall.count()
+    if isinstance(found.votes, VoteTable) and found.votes.ids == ids:
+        return Margins(margins_from_counted(ids, found.votes.counts, allow_missing=allow_missing), found)
     margins = margins_from_counts(found.votes, ids, allow_missing=allow_missing)
     if not found.probabilities:
         return Margins(margins, found)
@@ -134,13 +140,14 @@ class MarginResult(Margins):
     def lines(self) -> list[str]:
         """Say what was found, one thing a line."""
         found, margins = self.recalled, self.margins
-        invalid = sum(margin.n_invalid for margin in margins)
-        limits = [margin.margin_limit for margin in margins if margin.margin_limit is not None]
+        invalid = int(_total(margins, "n_invalid"))
+        in_columns = isinstance(margins, MarginColumns)  # which have no limits
+        limits = [] if in_columns else [one.margin_limit for one in margins if one.margin_limit is not None]
         read = f"of {len(found.probabilities):,} choice distributions"
         said = [
             ("judge", self.judge),
             ("margins", f"{len(margins):,} of {self.pairs:,} pairs, written to {self.out}"),
-            ("mean", f"{sum(margin.margin for margin in margins) / len(margins):.3f}"),
+            ("mean", f"{_total(margins, 'margin') / len(margins):.3f}"),
         ]
         if limits:
             said.append(("limit", f"{sum(limits) / len(limits):.3f} with ever more votes ({len(limits):,} pairs)"))
@@ -166,6 +173,20 @@ class MarginResult(Margins):
             off = f"probabilities are off by up to {found.largest_error:.3f}"
             said.append(("inexact", f"{found.inexact:,} {read} saw too few tokens for these settings; {off}"))
         return [f"{name:<10} {text}" for name, text in said]
+
+
+def _contents(source: str) -> PairContents:
+    """Read the ids and contents of the pairs: by column where the file allows it."""
+    from dissensus.files.rows.plain_pairs import read_contents
+    from dissensus.judges.store.vote_counts import PairContents
+    from dissensus.sources import read_pairs
+
+    plain = read_contents(Path(source))
+    return PairContents.of(read_pairs(source)) if plain is None else PairContents(*plain)
+
+
+def _total(margins: Sequence[Margin], name: str) -> float:
+    return margins.total(name) if isinstance(margins, MarginColumns) else sum(getattr(one, name) for one in margins)
 
 
 @dataclass(frozen=True)
@@ -209,31 +230,38 @@ def run(settings: MarginSettings) -> MarginResult | CalibratedResult:
         OutputError: the file cannot be written.
     """
     from dissensus.files import write_json, write_records
+    from dissensus.files.record_files import write_columns
     from dissensus.judges.store.query import Recall, choose_judge
     from dissensus.judges.store.store import JudgmentStore
+    from dissensus.judges.store.vote_counts import PairContents
+    from dissensus.records import Margin
     from dissensus.sources import read_pairs
 
     _check(settings)
-    rows = list(read_pairs(settings.pairs))
+    rows = list(read_pairs(settings.pairs)) if settings.calibrate is not None else []
+    asked = PairContents.of(rows) if rows else _contents(settings.pairs)
     with JudgmentStore(settings.store, create=False) as opened:
         judges = [choose_judge(name, opened) for name in settings.judge or ("",)]
         changes = settings.model_dump(include={"n", "order", "temperature", "top_p", "seed"})
-        recalls = [Recall(opened, judge, rows, **changes) for judge in judges]
+        recalls = [Recall(opened, judge, asked, **changes) for judge in judges]
         if settings.calibrate is not None:
             return _calibrated(settings, recalls, rows)
         kept = opened.settings(judges[0]).get(CALIBRATION)  # of combined judges, whose judgments are shares
         votes = settings.votes if kept is None else "limit"
-        made = make_margins(recalls[0], [pair.id for pair in rows], votes=votes, allow_missing=settings.allow_missing)
+        made = make_margins(recalls[0], asked.ids, votes=votes, allow_missing=settings.allow_missing)
     if not made:
         raise InputError(
-            f"{settings.store}: {judges[0]} judged none of the {len(rows)} pairs of {settings.pairs}; nothing is "
+            f"{settings.store}: {judges[0]} judged none of the {len(asked)} pairs of {settings.pairs}; nothing is "
             "written"
         )
-    write_records(settings.out, made.margins)
+    if isinstance(made.margins, MarginColumns):
+        write_columns(settings.out, made.margins.columns(), Margin)
+    else:
+        write_records(settings.out, made.margins)
     if kept is not None:
         write_json(calibration_file(settings.out), stamped(kept))
-        return CalibratedResult(made.margins, JudgeCalibration.model_validate(kept), len(rows), settings.out)
-    return MarginResult(made.margins, made.recalled, judges[0], len(rows), settings.out)
+        return CalibratedResult(made.margins, JudgeCalibration.model_validate(kept), len(asked), settings.out)
+    return MarginResult(made.margins, made.recalled, judges[0], len(asked), settings.out)
 
 
 def _calibrated(settings: MarginSettings, recalls: Sequence[Recall], rows: Sequence[Pair]) -> CalibratedResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable, Mapping
 
 from dissensus.hashing import framed_digest
 from dissensus.records import Order, Pair, content_id
@@ -27,6 +28,15 @@ def content_key(judge: str, content: str, order: Order, persona: str, sample: in
 def content_of(pair: Pair) -> str:
     """Hex digits over the texts of a pair."""
     return content_id(pair.prompt, pair.response_a, pair.response_b)
+
+
+Contents = Mapping[str, str]
+"""By the id of each pair, the digest of its texts (`content_of`)."""
+
+
+def contents_of(pairs: Iterable[Pair] | Contents) -> Contents:
+    """Take the contents of pairs, unless they are that."""
+    return pairs if isinstance(pairs, Mapping) else {pair.id: content_of(pair) for pair in pairs}
 
 
 def checksum(name: str, content: bytes) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from dissensus.errors import InputError, JudgeError
 from dissensus.hashing import framed_digest
@@ -12,8 +14,9 @@ from dissensus.judges.base import Orders
 from dissensus.judges.language.choice_distribution import verdict_probabilities
 from dissensus.judges.language.plan import LanguageJudge, Planned
 from dissensus.judges.language.settings import LanguageSettings
-from dissensus.judges.store.keys import content_of
+from dissensus.judges.store.keys import Contents, contents_of
 from dissensus.judges.store.store import JudgmentStore, StoredDistribution
+from dissensus.judges.store.vote_counts import count_votes
 from dissensus.records import Choice, ChoiceProbabilities, Judgment, Label, Order, Pair
 
 _INEXACT = 1e-3
@@ -77,7 +80,7 @@ class Recall:
     Args:
         store: where the judge's answers are.
         judge: its full name.
-        pairs: what is asked about.
+        pairs: what is asked about: pairs, or what `contents_of` makes of them.
         n: judgments per pair; as many as the judge was run with by default (all, for one that is no language model).
         order: which order's judgments; as the judge was run by default.
         temperature: of the draws in mode ``exact``, as are the next two; the judge's own by default.
@@ -93,7 +96,7 @@ class Recall:
         self,
         store: JudgmentStore,
         judge: str,
-        pairs: Sequence[Pair],
+        pairs: Iterable[Pair] | Contents,
         *,
         n: int | None = None,
         order: Orders | None = None,
@@ -102,9 +105,9 @@ class Recall:
         seed: int | None = None,
         personas: Sequence[str] | None = None,
     ) -> None:
-        self._store, self.judge, self._pairs = store, judge, pairs
+        self._store, self.judge = store, judge
         self._n = n
-        self._contents = {pair.id: content_of(pair) for pair in pairs}
+        self._contents = contents_of(pairs)
         settings = store.settings(judge)
         self._language = LanguageJudge.from_settings(settings) if "config" in settings else None
         self.is_exact = self._language is not None and self._language.config.mode == "exact"
@@ -136,12 +139,12 @@ class Recall:
     def judgments(self) -> Iterator[Judgment]:
         """Iterate over the judgments of the plan, in no particular order."""
         if self._language is None:
-            yield from self._store.judgments(judge=self.judge, pairs=self._pairs, n=self._n)
+            yield from self._store.judgments(judge=self.judge, pairs=self._contents, n=self._n)
         elif self.is_exact:
             probabilities = self.probabilities()
             yield from self._drawn(probabilities, self._sampled(self._language, probabilities))
         else:
-            yield from self._planned(self._language, self._pairs)
+            yield from self._planned(self._language, self._contents)
 
     def probabilities(self) -> list[ChoiceProbabilities]:
         """List the probabilities that the choice distributions give.
@@ -153,7 +156,7 @@ class Recall:
         views: dict[str, set[tuple[Order, str]]] = {}
         return [
             self._probabilities(row, judge.config)
-            for row in self._store.distributions(judge=self.judge, pairs=self._pairs)
+            for row in self._store.distributions(judge=self.judge, pairs=self._contents)
             if (row.order, row.persona) in views.setdefault(row.content, set(judge.views(row.content)))
         ]
 
@@ -171,39 +174,56 @@ class Recall:
         Args:
             draw: draw judgments of a judge in mode ``exact``; only its probabilities are there otherwise.
         """
-        probabilities, sampled = list[ChoiceProbabilities](), dict[_View, list[Judgment]]()
-        judgments: Iterator[Judgment] = iter(())
         if self._language is None or not self.is_exact:
-            judgments = self.judgments()
-        else:
-            probabilities = self.probabilities()
-            if draw:
-                sampled = self._sampled(self._language, probabilities)
-                judgments = self._drawn(probabilities, sampled)
+            return self._count_judgments()
+        probabilities, sampled = self.probabilities(), dict[_View, list[Judgment]]()
+        judgments: Iterator[Judgment] = iter(())
+        if draw:
+            sampled = self._sampled(self._language, probabilities)
+            judgments = self._drawn(probabilities, sampled)
         votes: dict[str, Counter[_Said]] = {}
         for judgment in judgments:
             votes.setdefault(judgment.pair_id, Counter())[judgment.order, judgment.choice] += 1
-        unfinished, in_one_order = self._compare_with_plan(votes, probabilities, drawn=draw)
+        unfinished, in_one_order = self._compare_with_plan(self._language, votes, probabilities, drawn=draw)
         return Recalled(votes, probabilities, len(sampled), unfinished, in_one_order)
 
-    def _compare_with_plan(
-        self, votes: Mapping[str, Counter[_Said]], probabilities: Sequence[ChoiceProbabilities], *, drawn: bool
-    ) -> tuple[int, int]:
-        """Count the pairs that have a part of what was planned; only language models say what that is."""
+    def _count_judgments(self) -> Recalled:
+        """Count what is in the store itself, and compare it with the plan; only language models say what that is."""
         judge = self._language
         if judge is None:
-            return 0, 0
-        made = Counter({pair_id: counts.total() for pair_id, counts in votes.items()})
+            return Recalled(count_votes(self._store, self.judge, self._contents, n=self._n))
+        asked = self._as_asked(judge)
+
+        def plan(content: str) -> list[Planned]:
+            return [*judge.plan(content), *_due(judge, asked, content)]
+
+        table = count_votes(self._store, asked.name, self._contents, n=judge.config.n, plan=plan)
+        due = [_due(judge, asked, digit) for digit in "01"]
+        is_odd = [int(content[0], 16) % 2 for content in self._contents.values()]
+        n = np.array([len(planned) for planned in due])[is_odd]
+        in_both = np.array([len({one.order for one in planned}) > 1 for planned in due])[is_odd]
+        valid = (table.counts[:, :, :-1].sum(axis=2) > 0).sum(axis=1)
+        unfinished = int(((table.made > 0) & (table.made < n)).sum())
+        return Recalled(table, unfinished=unfinished, in_one_order=int((in_both & (valid == 1)).sum()))
+
+    def _compare_with_plan(
+        self,
+        judge: LanguageJudge,
+        votes: Mapping[str, Counter[_Said]],
+        probabilities: Sequence[ChoiceProbabilities],
+        *,
+        drawn: bool,
+    ) -> tuple[int, int]:
+        """Count the pairs that have a part of what was planned, of a judge in mode ``exact``."""
+        made = Counter(one.pair_id for one in probabilities)
         valid = {(pair_id, order) for pair_id, counts in votes.items() for order, choice in counts if choice}
-        if self.is_exact:
-            made = Counter(one.pair_id for one in probabilities)
-            if not drawn:
-                valid = {(one.pair_id, one.order) for one in probabilities if one.probability_a + one.probability_b > 0}
+        if not drawn:
+            valid = {(one.pair_id, one.order) for one in probabilities if one.probability_a + one.probability_b > 0}
         asked = self._as_asked(judge)
         unfinished = in_one_order = 0
         for pair_id, content in self._contents.items():
             due = _due(judge, asked, content)
-            n = len({(planned.order, planned.persona) for planned in due}) if self.is_exact else len(due)
+            n = len({(planned.order, planned.persona) for planned in due})
             unfinished += 0 < made[pair_id] < n
             if len({planned.order for planned in due}) > 1:
                 in_one_order += sum((pair_id, order) in valid for order in _ORDERS) == 1
@@ -213,14 +233,11 @@ class Recall:
         """Return the judge as it was asked, under whose name its judgments are, whichever order is wanted of them."""
         return judge.with_mode(judge.config.mode, order=self._asked_in)
 
-    def _planned(self, judge: LanguageJudge, pairs: Sequence[Pair]) -> Iterator[Judgment]:
+    def _planned(self, judge: LanguageJudge, contents: Contents) -> Iterator[Judgment]:
         """Keep to the plan: a store may hold the judgments of other orders and numbers beside it."""
         asked = self._as_asked(judge)
-        plans = {
-            pair.id: {*judge.plan(self._contents[pair.id]), *_due(judge, asked, self._contents[pair.id])}
-            for pair in pairs
-        }
-        for judgment in self._store.judgments(judge=asked.name, pairs=pairs, n=judge.config.n):
+        plans = {pair_id: {*judge.plan(content), *_due(judge, asked, content)} for pair_id, content in contents.items()}
+        for judgment in self._store.judgments(judge=asked.name, pairs=contents, n=judge.config.n):
             if (judgment.sample, judgment.order, judgment.persona) in plans[judgment.pair_id]:
                 yield judgment
 
@@ -255,9 +272,9 @@ class Recall:
         """Find the replies that version 0.1 sampled beside uncertified distributions, to stand in their place."""
         unsure = {(one.pair_id, one.order, one.persona) for one in probabilities if not one.certified}
         ids = {pair_id for pair_id, _, _ in unsure}
-        pairs = [pair for pair in self._pairs if pair.id in ids]
+        contents = {pair_id: content for pair_id, content in self._contents.items() if pair_id in ids}
         found: dict[_View, list[Judgment]] = {}
-        for judgment in self._planned(judge.with_mode("sample"), pairs) if pairs else ():
+        for judgment in self._planned(judge.with_mode("sample"), contents) if contents else ():
             view = (judgment.pair_id, judgment.order, judgment.persona)
             if view in unsure:
                 found.setdefault(view, []).append(judgment.model_copy(update={"judge": self.judge}))

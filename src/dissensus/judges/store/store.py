@@ -17,7 +17,7 @@ from dissensus.hashing import digest_of, framed_digest
 from dissensus.judges.base import JsonObject
 from dissensus.judges.language.choice_distribution import ChoiceDistribution
 from dissensus.judges.store.database import Connection, Database, open_database
-from dissensus.judges.store.keys import checksum, content_of, judgment_checksum
+from dissensus.judges.store.keys import Contents, checksum, content_of, contents_of, judgment_checksum
 from dissensus.records import Judgment, Order, Pair
 
 _COLUMNS = "pair_id, judge, sample, shown, choice, probability_a, reply, persona"
@@ -131,7 +131,7 @@ class JudgmentStore:
         return set(keys) - found
 
     def judgments(
-        self, *, judge: str | None = None, pairs: Iterable[Pair] | None = None, n: int | None = None
+        self, *, judge: str | None = None, pairs: Iterable[Pair] | Contents | None = None, n: int | None = None
     ) -> Iterator[Judgment]:
         """Iterate over judgments by judge, pair and sample.
 
@@ -141,7 +141,7 @@ class JudgmentStore:
                 judge that sees texts alone said of a text holds for every pair that has it.
             n: only the first ``n`` samples of each pair.
         """
-        wanted = None if pairs is None else _Wanted(pairs, self._text_judges())
+        wanted = None if pairs is None else _Wanted(pairs, self.text_judges())
         query = f"SELECT content, {_COLUMNS} FROM judgments WHERE sample < ?"
         arguments: list[object] = [n if n is not None else 2**62]
         if judge is not None:
@@ -153,14 +153,14 @@ class JudgmentStore:
                 yield judgment if pair_id == judgment.pair_id else judgment.model_copy(update={"pair_id": pair_id})
 
     def distributions(
-        self, *, judge: str | None = None, pairs: Iterable[Pair] | None = None
+        self, *, judge: str | None = None, pairs: Iterable[Pair] | Contents | None = None
     ) -> Iterator[StoredDistribution]:
         """Iterate over choice distributions by judge and pair; ``pairs`` as for `judgments`.
 
         Raises:
             InputError: a choice distribution is damaged.
         """
-        wanted = None if pairs is None else _Wanted(pairs, self._text_judges())
+        wanted = None if pairs is None else _Wanted(pairs, self.text_judges())
         query = "SELECT pair_id, judge, content, shown, persona, reading FROM readings"
         if judge is not None:
             query += " WHERE judge = ?"
@@ -226,8 +226,14 @@ class JudgmentStore:
         """
         return self.database.rows(query, arguments, many=many)
 
-    def _text_judges(self) -> set[str]:
-        """The judges that see texts alone."""
+    def batches(self, query: str, arguments: Sequence[object], size: int) -> Iterator[list[Any]]:
+        """Iterate over the rows of a query, so many at a time; raises as `rows`."""
+        rows = self.rows(query, arguments, many=True)
+        while batch := list(itertools.islice(rows, size)):
+            yield batch
+
+    def text_judges(self) -> set[str]:
+        """List the judges that see texts alone."""
         rows = self.rows("SELECT name, settings FROM judges")
         return {name for name, settings in rows if json.loads(settings).get("by_content")}
 
@@ -235,9 +241,9 @@ class JudgmentStore:
 class _Wanted:
     """Which of the pairs asked for an answer is about."""
 
-    def __init__(self, pairs: Iterable[Pair], text_judges: set[str]) -> None:
+    def __init__(self, pairs: Iterable[Pair] | Contents, text_judges: set[str]) -> None:
         self._text_judges = text_judges
-        self._content: dict[str, str] = {pair.id: content_of(pair) for pair in pairs}
+        self._content = contents_of(pairs)
         self._ids: dict[str, list[str]] = {}
         for pair_id, content in self._content.items():
             self._ids.setdefault(content, []).append(pair_id)

@@ -14,6 +14,7 @@ from dissensus.errors import InputError
 from dissensus.files.database_url import DatabaseUrl
 from dissensus.judges import JudgmentStore
 from dissensus.judges.store.database import open_postgres
+from dissensus.judges.store.keys import Contents
 from dissensus.judges.store.schema import APPLICATION_ID, VERSION, migrate
 from dissensus.judges.store.sqlite_file import SqliteFile
 from dissensus.judges.store.store import StoredDistribution
@@ -41,7 +42,7 @@ class ReadOnlyStore(JudgmentStore):
             raise
 
     def judgments(
-        self, *, judge: str | None = None, pairs: Iterable[Pair] | None = None, n: int | None = None
+        self, *, judge: str | None = None, pairs: Iterable[Pair] | Contents | None = None, n: int | None = None
     ) -> Iterator[Judgment]:
         """Iterate as `JudgmentStore.judgments`, and raise InputError at a row that is no judgment."""
         try:
@@ -50,7 +51,7 @@ class ReadOnlyStore(JudgmentStore):
             raise self._no_row("judgment", error.errors()[0]["msg"]) from error
 
     def distributions(
-        self, *, judge: str | None = None, pairs: Iterable[Pair] | None = None
+        self, *, judge: str | None = None, pairs: Iterable[Pair] | Contents | None = None
     ) -> Iterator[StoredDistribution]:
         """Iterate as `JudgmentStore.distributions`, and raise InputError at a row that is no choice distribution."""
         try:

@@ -154,8 +154,12 @@ def agreement_intervals(
     functions = {name: f for name, f in COEFFICIENTS.items() if crossed or f is not icc_2k}
     if not crossed:
         functions["icc_1k"] = icc_1k
+    kinds = None if crossed else table.kinds()
+    inside = table.paired > 0
+    if kinds is not None:
+        table = table.rows(np.unique(kinds, return_index=True)[1])
     statistics = {name: near_icc_2k(table) if f is icc_2k else partial(f, table) for name, f in functions.items()}
-    return estimate_all(statistics, clusters, strata, n_resamples, rng, level, inside=table.paired > 0)
+    return estimate_all(statistics, clusters, strata, n_resamples, rng, level, inside=inside, kinds=kinds)
 
 
 def _observed(table: RatingTable, w: FloatArray, agreement: FloatArray) -> FloatArray:

@@ -19,6 +19,9 @@ from dissensus.stats.weighted import FloatArray, Weights
 _DECIMALS = 12
 """Ratings equal to so many decimals are one category: 0.1 * 3 is not 0.3."""
 
+_MOST_VALUES = 16
+"""Values of a scale up to which items are looked at for being alike."""
+
 _ROUNDING = 1e-12
 """A difference below this share of its terms is none."""
 
@@ -47,8 +50,15 @@ class RatingTable:
     origin: float
     """A value of the scale near the middle: keeps sums of squares precise."""
 
-    def rows(self, inside: NDArray[np.bool_]) -> RatingTable:
-        """Return the table of some of the items; ``inside`` has shape (n,)."""
+    def kinds(self) -> NDArray[np.intp] | None:
+        """Number the items by what was said of them, whoever said it, shape (n,); None where few are alike."""
+        if self.counts.shape[1] > _MOST_VALUES:
+            return None
+        kinds, number = np.unique(self.counts.toarray(), axis=0, return_inverse=True)
+        return number.reshape(-1) if 4 * len(kinds) <= self.size.size else None
+
+    def rows(self, inside: NDArray[np.bool_] | NDArray[np.intp]) -> RatingTable:
+        """Return the table of some of the items, by a mask of shape (n,) or by number."""
         return replace(
             self,
             counts=self.counts[inside],

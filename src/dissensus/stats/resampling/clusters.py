@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from dissensus.stats.weighted import FloatArray
+
 IntArray = NDArray[np.int64]
 
 FEWEST_CLUSTERS = 5
@@ -53,6 +55,42 @@ class Clusters:
         mine = np.unique(self.of_pair if inside is None else self.of_pair[inside])
         vary = any(members.size > 1 and np.isin(members, mine).any() for members in self.strata)
         return vary and mine.size >= FEWEST_CLUSTERS
+
+
+@dataclass(frozen=True)
+class Units:
+    """The clusters of n pairs, stratum by stratum: pairs of a unit have the same weight in any resample."""
+
+    of_pair: IntArray
+    """Shape (n,): the unit's number, from 0."""
+    cluster: IntArray
+    """Shape (units,): the number of its cluster."""
+    strata: IntArray
+    """Shape (n,): the number of each pair's stratum among those that are here."""
+    sizes: IntArray
+    """How many pairs each stratum has."""
+    slices: tuple[slice, ...]
+    """The units of each stratum, which lie side by side."""
+
+    def sum(self, values: FloatArray) -> FloatArray:
+        """Sum what each pair has, shape (n,), by unit."""
+        return np.bincount(self.of_pair, values, self.cluster.size).astype(np.float64, copy=False)
+
+
+def find_units(clusters: IntArray, strata: IntArray | None = None) -> Units:
+    """Number the units of n pairs, from the number of each pair's cluster and, unless all are of one, its stratum."""
+    of_all = np.zeros(clusters.size, dtype=np.int64) if strata is None else strata
+    names, stratum = np.unique(of_all, return_inverse=True)
+    stratum, width = stratum.reshape(-1), int(clusters.max(initial=-1)) + 1
+    keys, of_pair = np.unique(stratum * width + clusters, return_inverse=True)
+    ends = np.searchsorted(keys, np.arange(1, names.size + 1) * width).tolist()
+    return Units(
+        of_pair=of_pair.reshape(-1),
+        cluster=keys % max(1, width),
+        strata=stratum,
+        sizes=np.bincount(stratum, minlength=names.size),
+        slices=tuple(slice(a, b) for a, b in zip([0, *ends], ends, strict=False)),
+    )
 
 
 @dataclass(frozen=True)
@@ -163,10 +201,15 @@ def cluster_counts(
     Arguments as for `find_clusters`. Yields counts of shape (chunk, n), ``n_resamples`` rows together.
     """
     found = find_clusters(clusters, strata)
-    chunk = max(1, _CELLS // max(1, found.of_pair.size))
-    for start in range(0, n_resamples, chunk):
-        drawn = draw_block(found, min(chunk, n_resamples - start), rng)
+    for drawn in draw_blocks(found, n_resamples, rng):
         yield drawn[found.of_pair].T.astype(np.int64)
+
+
+def draw_blocks(clusters: Clusters, n_resamples: int, rng: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
+    """Draw resamples one block after the other, each as `draw_block`; how many at once decides what is drawn."""
+    chunk = max(1, _CELLS // max(1, clusters.of_pair.size))
+    for start in range(0, n_resamples, chunk):
+        yield draw_block(clusters, min(chunk, n_resamples - start), rng)
 
 
 def draw_block(clusters: Clusters, n_resamples: int, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -176,7 +219,9 @@ def draw_block(clusters: Clusters, n_resamples: int, rng: np.random.Generator) -
     """
     counts = np.zeros((clusters.numbered, n_resamples), dtype=np.uint8)
     for members in clusters.strata:
-        drawn = rng.integers(members.size, size=(members.size, n_resamples)) * n_resamples + np.arange(n_resamples)
+        drawn = rng.integers(members.size, size=(members.size, n_resamples))
+        drawn *= n_resamples  # in place: of a million clusters each copy is 128 MB
+        drawn += np.arange(n_resamples)
         often = np.bincount(drawn.ravel(), minlength=members.size * n_resamples)
         counts[members] = np.minimum(often, 255).reshape(members.size, n_resamples)
     return counts
