@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from heads import Floats, Ints, Problem, Recipe, Targets, fit_members, fit_weights, train_head
 from objectives import BASE, CONFIGS, FEW, MEMBERS, METRICS, RECIPES
-from problems import FOLDS, deal, draw_labels, read_problem, thin
+from problems import FOLDS, draw, read_problem
 from scipy.special import expit
 
 from dissensus.reward.length_covariate import LengthSlope
@@ -56,14 +56,11 @@ def compare(problem: Problem, density: str, seeds: int) -> None:
     found: dict[str, list[list[float]]] = {"one model": [], "four members": []}
     labels = 0
     for seed in range(seeds):
-        rng = np.random.default_rng([seed, most or 0])
-        part = deal(problem.unit, FOLDS, rng)
-        label, _, _ = draw_labels(problem, rng)
-        predicted = {name: np.zeros(len(part)) for name in found}
+        drawn = draw(problem, most, seed, MEMBERS)
+        predicted = {name: np.zeros(len(drawn.part)) for name in found}
         for fold in range(FOLDS):
-            rows = thin(problem, np.flatnonzero((part != fold) & (label != 0.5)), most, rng)
-            test, own = np.flatnonzero(part == fold), label[rows]
-            inner = deal(problem.group[rows], MEMBERS, rng)
+            rows, inner = drawn.rows[fold], drawn.inner[fold]
+            test, own = np.flatnonzero(drawn.part == fold), drawn.label[rows]
             recipes = RECIPES[most is not None and most <= FEW]
             held = [np.random.default_rng([seed, fold]) for _ in recipes]
             ones = [fit_one(problem, rows, test, own, r, seed, h) for r, h in zip(recipes, held, strict=True)]

@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from heads import Fitted, Floats, Problem, Recipe, fit_members, fit_weights
 from label_judges import LABEL_JUDGES, shares_of_labels
-from problems import FOLDS, deal, draw_labels, pool, read_problem, simulate_problem, thin
+from problems import FOLDS, deal, draw, draw_labels, pool, read_problem, simulate_problem
 from scipy.special import expit
 from scipy.stats import rankdata
 
@@ -75,18 +75,15 @@ def run_cell(
     problem: Problem, most: int | None, judge: str, seed: int, methods: Sequence[str]
 ) -> dict[str, list[float]]:
     """Predict every pair by members that saw nothing of its part; by method."""
-    rng = np.random.default_rng([seed, most or 0])
-    part = deal(problem.unit, FOLDS, rng)
-    label, others, _ = draw_labels(problem, rng)
-    share = judge_shares(problem, judge, others, np.random.default_rng([seed, 1]))
+    drawn = draw(problem, most, seed, MEMBERS)
+    part, label = drawn.part, drawn.label
+    share = judge_shares(problem, judge, drawn.others, np.random.default_rng([seed, 1]))
     predicted = {method: np.zeros(len(part)) for method in methods}
     nll = {method: np.zeros(FOLDS) for method in methods}
     if judge == "none":
         predicted["length alone"] = np.zeros(len(part))
     for fold in range(FOLDS):
-        rows = thin(problem, np.flatnonzero((part != fold) & (label != 0.5)), most, rng)
-        test = np.flatnonzero(part == fold)
-        inner = deal(problem.group[rows], MEMBERS, rng)
+        rows, test, inner = drawn.rows[fold], np.flatnonzero(part == fold), drawn.inner[fold]
         shares = np.tile(share[rows], (MEMBERS, 1))
         for member in range(MEMBERS if judge in LABEL_JUDGES else 0):
             own = inner != member

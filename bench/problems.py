@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ FOLDS = 4
 """Parts that the units of a set are left out in."""
 
 
-def read_problem(path: Path, backbone: str) -> Problem:
-    """Read pairs and encode their texts, each once."""
+def read_problem(path: Path, backbone: str | None) -> Problem:
+    """Read pairs and encode their texts, each once; without a backbone there are no features."""
     pairs = [pair for pair in read_pairs(path) if pair.votes is not None or pair.label is not None]
     sides = [[(plain_text(p.prompt), plain_text(r)) for r in (p.response_a, p.response_b)] for p in pairs]
     texts = list(dict.fromkeys(text for both in sides for text in both))
@@ -36,7 +37,9 @@ def read_problem(path: Path, backbone: str) -> Problem:
         judged[name] = np.array([float(np.mean(said[p.id])) if p.id in said else np.nan for p in pairs])
     return Problem(
         name=path.name.partition(".")[0],
-        features=load_encoder(backbone, max_length=512).features(texts),
+        features=np.zeros((len(texts), 0), np.float32)
+        if backbone is None
+        else load_encoder(backbone, max_length=512).features(texts),
         log_length=np.log([len(response) + 1 for _, response in texts]),
         a=index[:, 0],
         b=index[:, 1],
@@ -109,6 +112,34 @@ def draw_labels(problem: Problem, rng: np.random.Generator) -> tuple[Floats, Flo
     left[np.arange(len(left)), np.select([label == 1, label == 0], [0, 1], 2)] -= 1
     n = left.sum(axis=1)
     return label, np.where(n > 0, (left[:, 0] + left[:, 2] / 2) / np.maximum(n, 1), 0.5), n
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Labels drawn from votes, and what is left out and trained on: the same for whoever asks with the same seed."""
+
+    label: Floats
+    """1 or 0 where a vote for a or for b was drawn, one half for ties; shape (pairs,)."""
+    others: Floats
+    """The share of the other votes for a."""
+    part: Ints
+    """The fold in which each pair is left out."""
+    rows: Sequence[Ints]
+    """For each fold the pairs that are trained on."""
+    inner: Sequence[Ints]
+    """Which of the members leaves out each of these; they leave out whole prompts."""
+
+
+def draw(problem: Problem, most: int | None, seed: int, members: int) -> Draw:
+    """Draw labels, deal units into folds, and thin what each trains on to so many pairs a text."""
+    rng = np.random.default_rng([seed, most or 0])
+    part = deal(problem.unit, FOLDS, rng)
+    label, others, _ = draw_labels(problem, rng)
+    rows, inner = [], []
+    for fold in range(FOLDS):
+        rows.append(thin(problem, np.flatnonzero((part != fold) & (label != 0.5)), most, rng))
+        inner.append(deal(problem.group[rows[-1]], members, rng))
+    return Draw(label, others, part, rows, inner)
 
 
 def pool(problems: Sequence[Problem]) -> Problem:

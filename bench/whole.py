@@ -1,0 +1,116 @@
+"""The encoder fine-tuned whole, on the folds and labels of `objectives.py`: is it a matter of frozen features?
+
+    python bench/whole.py --data FOLDER [--sets arguments] [--density 2] [--seeds 1] [--folds 2] [--out FOLDER]
+        [--set NAME=VALUE …]
+
+Bradley-Terry with and without the length covariate, four members each whose weights are averaged, calibrated on the
+labels that they left out (`dissensus train --members 4`); epochs are two unless ``--set epochs=N``. Every method has
+the same compute, and no vote chooses anything. Differences are to Bradley-Terry, paired, with 95 % intervals over
+prompts. What is there in --out is not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from problems import FOLDS, Draw, draw, read_problem
+
+import dissensus as ds
+from dissensus.evaluation.evaluate_predictions import evaluate_predictions
+from dissensus.files import read_pairs
+from dissensus.records import Pair, Prediction
+
+BASE, LENGTH = "bradley-terry", "bradley-terry + length"
+METHODS = {BASE: False, LENGTH: True}
+METRICS = ("pearson_symmetric", "l1")
+MEMBERS = 4
+
+
+def predict_fold(pairs: list[Pair], drawn: Draw, fold: int, settings: dict[str, Any], work: Path) -> dict[str, float]:
+    """Train on what a fold leaves and predict it; returns the preference of each of its pairs."""
+    own = [
+        pairs[row].model_copy(update={"votes": None, "label": "a" if drawn.label[row] else "b"})
+        for row in drawn.rows[fold]
+    ]
+    ds.train(own, work, progress=False, **settings)
+    tested = [pairs[row] for row in np.flatnonzero(drawn.part == fold)]
+    said = {row.pair_id: row.calibrated_a or row.preference_a for row in ds.predict(str(work), tested, progress=False)}
+    shutil.rmtree(work)
+    return said
+
+
+def predict_all(
+    name: str, density: str, seed: int, pairs: list[Pair], drawn: Draw, options: argparse.Namespace
+) -> list[Prediction]:
+    """Predict the folds asked for by every method, keeping what each came to."""
+    common = {"members": MEMBERS, "epochs": 2}
+    common |= {key: yaml.safe_load(value) for key, _, value in (one.partition("=") for one in options.settings)}
+    rows = []
+    for fold in range(options.folds):
+        for method, length in METHODS.items():
+            said = "-".join([name, density, str(seed), str(fold), method.replace(" ", ""), *options.settings])
+            file = options.out / f"{said.replace('/', '_')}.json"
+            if not file.is_file():
+                settings = {**common, "length_covariate": length, "seed": seed}
+                found = predict_fold(pairs, drawn, fold, settings, options.out / f"{file.stem}.model")
+                file.write_text(json.dumps(found))
+            rows += [
+                Prediction(pair_id=pair, model=method, seed=seed, preference_a=value)
+                for pair, value in json.loads(file.read_text()).items()
+            ]
+    return rows
+
+
+def show(name: str, density: str, tested: list[Pair], rows: list[Prediction], folds: int) -> None:
+    """Print a table of methods, differences to Bradley-Terry beside them."""
+    scored = evaluate_predictions(tested, rows, baseline=BASE, n_swaps=199, progress=False)
+    at = {(row.model, row.metric, row.baseline is not None): row for row in scored if row.group == "all"}
+    seeds = len({row.seed for row in rows})
+    print(f"\n{name}, at most {density} pairs a text: {len(tested)} pairs, {folds} of {FOLDS} parts, {seeds} draws")
+    for method in METHODS:
+        cells = []
+        for metric in METRICS:
+            gap = at.get((method, metric, True))
+            said = "" if gap is None or gap.low is None else f" ({gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}])"
+            cells.append(f"{at[method, metric, False].value:.3f}{said}")
+        print(f"{method:24} " + "   ".join(cells), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=os.environ.get("DISSENSUS_REAL_DATA"), help="folder of real votes")
+    parser.add_argument("--sets", nargs="+", default=["arguments"])
+    parser.add_argument("--density", nargs="+", default=["2"])
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--folds", type=int, default=2)
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", dest="settings")
+    parser.add_argument("--out", type=Path, default=Path("whole"))
+    options = parser.parse_args()
+    if options.data is None or not Path(options.data).is_dir():
+        raise SystemExit("no real votes: name their folder with --data or DISSENSUS_REAL_DATA")
+    if options.seeds > 1 and options.folds < FOLDS:
+        raise SystemExit(f"draws leave out other pairs in each fold: several need all of them (--folds {FOLDS})")
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name in options.sets:
+        path = Path(options.data) / f"{name}.jsonl.gz"
+        problem = read_problem(path, None)
+        by_id = {pair.id: pair for pair in read_pairs(path, notice=lambda _: None)}
+        pairs = [by_id[one] for one in problem.ids]
+        for density in options.density:
+            most, rows, tested = None if density == "all" else int(density), [], set()
+            for seed in range(options.seeds):
+                drawn = draw(problem, most, seed, MEMBERS)
+                rows += predict_all(name, density, seed, pairs, drawn, options)
+                tested |= set(np.flatnonzero(drawn.part < options.folds).tolist())
+            show(name, density, [pairs[row] for row in sorted(tested)], rows, options.folds)
+
+
+if __name__ == "__main__":
+    main()
