@@ -76,7 +76,7 @@ def score(tested: list[Pair], predicted: dict[str, float]) -> dict[tuple[str, st
         for pair, value in zip(tested, reference.predicted[0], strict=True)
     ]
     scored = evaluate_predictions(tested, rows, baseline=LONGER, n_swaps=199, progress=False)
-    kept = [row for row in scored if row.group == "all" and row.metric in METRICS]
+    kept = [row for row in scored if row.group == "all" and row.target == "votes" and row.metric in METRICS]
     plain = {(row.model, row.metric): row for row in kept if row.baseline is None}
     return plain | {("difference", row.metric): row for row in kept if row.baseline is not None}
 

@@ -6,7 +6,7 @@
 Bradley-Terry with and without the length covariate, four members each whose weights are averaged, calibrated on the
 labels that they left out (`dissensus train --members 4`); epochs are two unless ``--set epochs=N``. Every method has
 the same compute, and no vote chooses anything. Differences are to Bradley-Terry, paired, with 95 % intervals over
-prompts. What is there in --out is not trained again.
+prompts; the longer response has its weight from votes of the very set. What is there in --out is not trained again.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import yaml
 from problems import FOLDS, Draw, draw, read_problem
 
 import dissensus as ds
+from dissensus.evaluation.baselines import LONGER_RESPONSE
 from dissensus.evaluation.evaluate_predictions import evaluate_predictions
 from dissensus.files import read_pairs
 from dissensus.records import Pair, Prediction
@@ -71,10 +72,11 @@ def predict_all(
 def show(name: str, density: str, tested: list[Pair], rows: list[Prediction], folds: int) -> None:
     """Print a table of methods, differences to Bradley-Terry beside them."""
     scored = evaluate_predictions(tested, rows, baseline=BASE, n_swaps=199, progress=False)
-    at = {(row.model, row.metric, row.baseline is not None): row for row in scored if row.group == "all"}
+    votes = [row for row in scored if row.group == "all" and row.target == "votes"]
+    at = {(row.model, row.metric, row.baseline is not None): row for row in votes}
     seeds = len({row.seed for row in rows})
     print(f"\n{name}, at most {density} pairs a text: {len(tested)} pairs, {folds} of {FOLDS} parts, {seeds} draws")
-    for method in METHODS:
+    for method in (*METHODS, LONGER_RESPONSE):
         cells = []
         for metric in METRICS:
             gap = at.get((method, metric, True))
