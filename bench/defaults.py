@@ -10,18 +10,16 @@ the very set, other prompts' (`evaluation/baselines.py`). Differences are to it,
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from problems import FOLDS, deal
+from real_runs import kept, options_of, parser_of, preferences
 
 import dissensus as ds
 from dissensus.evaluation.baselines import longer_response
@@ -52,7 +50,7 @@ def predict_part(pairs: list[tuple[Pair, Pair]], part: np.ndarray, fold: int, wo
     start = time.perf_counter()
     done = ds.train(trained, work, progress=False, **settings)
     seconds = time.perf_counter() - start
-    said = {row.pair_id: row.calibrated_a or row.preference_a for row in ds.predict(str(work), tested, progress=False)}
+    said = preferences(work, tested)
     shutil.rmtree(work)
     summary = done.summary
     return {
@@ -82,31 +80,21 @@ def score(tested: list[Pair], predicted: dict[str, float]) -> dict[tuple[str, st
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("DISSENSUS_REAL_DATA"), help="folder of real votes")
-    parser.add_argument("--sets", nargs="+", default=list(SETS))
+    parser = parser_of(__doc__, SETS, "defaults")
     parser.add_argument("--folds", type=int, default=FOLDS, help="parts that are tested")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", dest="settings")
-    parser.add_argument("--out", type=Path, default=Path("defaults"))
-    options = parser.parse_args()
-    if options.data is None or not Path(options.data).is_dir():
-        raise SystemExit("no real votes: name their folder with --data or DISSENSUS_REAL_DATA")
-    settings = {name: yaml.safe_load(value) for name, _, value in (one.partition("=") for one in options.settings)}
-    options.out.mkdir(parents=True, exist_ok=True)
+    options = options_of(parser)
     for name in options.sets:
-        pairs = list(read_set(Path(options.data) / f"{name}.jsonl.gz", options.seed))
+        pairs = list(read_set(options.data / f"{name}.jsonl.gz", options.seed))
         many = len({pair.category for pair, _ in pairs} - {None}) >= FOLDS and name == "arguments"
         units = [(pair.category if many else pair.group) or pair.group for pair, _ in pairs]
         part = deal(units, FOLDS, np.random.default_rng(options.seed))
-        made = []
-        for fold in range(options.folds):
-            said = "-".join([name, str(options.seed), str(fold), *options.settings]).replace("/", "_")
-            file = options.out / f"{said}.json"
-            if not file.is_file():
-                found = predict_part(pairs, part, fold, options.out / f"{said}.model", settings)
-                file.write_text(json.dumps(found))
-            made.append(json.loads(file.read_text()))
+        made = [
+            kept(
+                options, (name, options.seed, fold), partial(predict_part, pairs, part, fold, settings=options.settings)
+            )
+            for fold in range(options.folds)
+        ]
         show(name, [pair for (pair, _), at in zip(pairs, part, strict=True) if at < options.folds], made)
 
 

@@ -11,17 +11,16 @@ What is there in --out is not trained again.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import shutil
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from defaults import read_set
 from problems import thin_sides
+from real_runs import kept, options_of, parser_of
 
 import dissensus as ds
 from dissensus.records import Pair
@@ -61,30 +60,19 @@ def held_out_nll(pairs: list[Pair], settings: dict[str, Any], work: Path) -> dic
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("DISSENSUS_REAL_DATA"), help="folder of real votes")
-    parser.add_argument("--sets", nargs="+", default=list(SETS))
+    parser = parser_of(__doc__, SETS, "recipe")
     parser.add_argument("--rates", nargs="+", type=float, default=[2e-5, 1e-4])
     parser.add_argument("--epochs", nargs="+", type=int, default=[2, 4])
     parser.add_argument("--labels", type=int, default=600)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", dest="settings")
-    parser.add_argument("--out", type=Path, default=Path("recipe"))
-    options = parser.parse_args()
-    if options.data is None or not Path(options.data).is_dir():
-        raise SystemExit("no real votes: name their folder with --data or DISSENSUS_REAL_DATA")
-    common = {name: yaml.safe_load(value) for name, _, value in (one.partition("=") for one in options.settings)}
-    options.out.mkdir(parents=True, exist_ok=True)
+    options = options_of(parser)
     for name in options.sets:
-        own = [own for _, own in read_set(Path(options.data) / f"{name}.jsonl.gz", 0) if own.label in ("a", "b")]
+        own = [own for _, own in read_set(options.data / f"{name}.jsonl.gz", 0) if own.label in ("a", "b")]
         pairs, made = few(own, options.labels, seed=0), {}
         for seed, rate, epochs in product(range(options.seeds), options.rates, options.epochs):
-            said = "-".join([name, str(options.labels), str(seed), f"{rate:g}", str(epochs), *options.settings])
-            file = options.out / f"{said.replace('/', '_')}.json"
-            if not file.is_file():
-                settings = {**common, "learning_rate": rate, "epochs": epochs, "seed": seed}
-                file.write_text(json.dumps(held_out_nll(pairs, settings, options.out / f"{file.stem}.model")))
-            made[seed, rate, epochs] = json.loads(file.read_text())
+            settings = {**options.settings, "learning_rate": rate, "epochs": epochs, "seed": seed}
+            about = (name, options.labels, seed, f"{rate:g}", epochs)
+            made[seed, rate, epochs] = kept(options, about, partial(held_out_nll, pairs, settings))
         show(name, made, options)
 
 

@@ -12,15 +12,14 @@ prompts; the longer response has its weight from votes of the very set. What is 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from problems import FOLDS, Draw, draw, read_problem
+from real_runs import kept, options_of, parser_of, preferences
 
 import dissensus as ds
 from dissensus.evaluation.baselines import LONGER_RESPONSE
@@ -42,7 +41,7 @@ def predict_fold(pairs: list[Pair], drawn: Draw, fold: int, settings: dict[str, 
     ]
     ds.train(own, work, progress=False, **settings)
     tested = [pairs[row] for row in np.flatnonzero(drawn.part == fold)]
-    said = {row.pair_id: row.calibrated_a or row.preference_a for row in ds.predict(str(work), tested, progress=False)}
+    said = preferences(work, tested)
     shutil.rmtree(work)
     return said
 
@@ -51,20 +50,16 @@ def predict_all(
     name: str, density: str, seed: int, pairs: list[Pair], drawn: Draw, options: argparse.Namespace
 ) -> list[Prediction]:
     """Predict the folds asked for by every method, keeping what each came to."""
-    common = {"members": MEMBERS, "epochs": 2}
-    common |= {key: yaml.safe_load(value) for key, _, value in (one.partition("=") for one in options.settings)}
+    common = {"members": MEMBERS, "epochs": 2, **options.settings}
     rows = []
     for fold in range(options.folds):
         for method, length in METHODS.items():
-            said = "-".join([name, density, str(seed), str(fold), method.replace(" ", ""), *options.settings])
-            file = options.out / f"{said.replace('/', '_')}.json"
-            if not file.is_file():
-                settings = {**common, "length_covariate": length, "seed": seed}
-                found = predict_fold(pairs, drawn, fold, settings, options.out / f"{file.stem}.model")
-                file.write_text(json.dumps(found))
+            settings = {**common, "length_covariate": length, "seed": seed}
+            said = kept(
+                options, (name, density, seed, fold, method), partial(predict_fold, pairs, drawn, fold, settings)
+            )
             rows += [
-                Prediction(pair_id=pair, model=method, seed=seed, preference_a=value)
-                for pair, value in json.loads(file.read_text()).items()
+                Prediction(pair_id=pair, model=method, seed=seed, preference_a=value) for pair, value in said.items()
             ]
     return rows
 
@@ -86,22 +81,15 @@ def show(name: str, density: str, tested: list[Pair], rows: list[Prediction], fo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("DISSENSUS_REAL_DATA"), help="folder of real votes")
-    parser.add_argument("--sets", nargs="+", default=["arguments"])
+    parser = parser_of(__doc__, ["arguments"], "whole")
     parser.add_argument("--density", nargs="+", default=["2"])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--folds", type=int, default=2)
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", dest="settings")
-    parser.add_argument("--out", type=Path, default=Path("whole"))
-    options = parser.parse_args()
-    if options.data is None or not Path(options.data).is_dir():
-        raise SystemExit("no real votes: name their folder with --data or DISSENSUS_REAL_DATA")
+    options = options_of(parser)
     if options.seeds > 1 and options.folds < FOLDS:
         raise SystemExit(f"draws leave out other pairs in each fold: several need all of them (--folds {FOLDS})")
-    options.out.mkdir(parents=True, exist_ok=True)
     for name in options.sets:
-        path = Path(options.data) / f"{name}.jsonl.gz"
+        path = options.data / f"{name}.jsonl.gz"
         problem = read_problem(path, None)
         by_id = {pair.id: pair for pair in read_pairs(path, notice=lambda _: None)}
         pairs = [by_id[one] for one in problem.ids]

@@ -97,17 +97,25 @@ def parts_in(folder: Path, suffixes: tuple[str, ...] | None = None) -> list[Path
 
 def _check(folder: Path, found: Mapping[Path, Part]) -> None:
     """Raise InputError unless these are all parts of one thing, each once."""
-    counts = Counter(part.count for part in found.values())
+    ordered = sorted(found, key=lambda path: path.name)
+    count = check_each_once(str(folder), [(path.name, found[path]) for path in ordered])
+    check_none_missing(str(folder), count, [part.index for part in found.values()])
+    check_same_pairs(folder, found)
+
+
+def check_each_once(place: str, parts: Iterable[tuple[str, Part]]) -> int:
+    """Return of how many parts these are. Raises InputError where of several numbers, or where one is there twice."""
+    names: dict[Part, str] = {}
+    counts: Counter[int] = Counter()
+    for name, part in parts:
+        counts[part.count] += 1
+        if part in names:
+            raise InputError(f"{place}: part {part} is there twice ({names[part]}, {name}); keep one of them")
+        names[part] = name
     if len(counts) > 1:
         kinds = ", ".join(f"{number} of /{count}" for count, number in sorted(counts.items()))
-        raise InputError(f"{folder}: holds parts of different numbers of parts ({kinds}); keep those of one")
-    (count,) = counts
-    times = Counter(part.index for part in found.values())
-    if twice := [index for index, n in times.items() if n > 1]:
-        files = sorted(path.name for path, part in found.items() if part.index == twice[0])
-        raise InputError(f"{folder}: part {twice[0]}/{count} is there twice ({', '.join(files)}); keep one of them")
-    check_none_missing(str(folder), count, times)
-    check_same_pairs(folder, found)
+        raise InputError(f"{place}: parts of different numbers of parts ({kinds}); keep those of one")
+    return next(iter(counts))
 
 
 def check_none_missing(place: str, count: int, there: Iterable[int]) -> None:

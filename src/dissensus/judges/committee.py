@@ -185,10 +185,10 @@ class BradleyTerryFit:
         dim = self.head.size
         self._sums: tuple[float, Floats, Floats] = (0.0, np.zeros(dim), np.zeros((dim, dim)))
 
-    def add(self, differences: Floats, labels: Floats, weights: Floats) -> None:
+    def add(self, differences: Floats, labels: Floats, weights: Floats, offsets: Floats | float = 0.0) -> None:
         """Add a block: its loss, gradient and curvature where the head would go."""
         trial = self.head - self._size * self._step
-        gaps = differences @ trial
+        gaps = offsets + differences @ trial
         probability = sigmoid(gaps)
         loss, gradient, curvature = self._sums
         loss += float(weights @ (np.logaddexp(0, gaps) - labels * gaps))
@@ -233,29 +233,11 @@ def fit_bradley_terry(
         l2: strength of the penalty, positive.
         offsets: the reward gap where w is 0, shape (pairs,).
     """
-    head = np.zeros(differences.shape[1])
-    loss = _loss(head, differences, labels, weights, l2, offsets)
-    for _ in range(_MOST_STEPS):
-        probability = sigmoid(offsets + differences @ head)
-        gradient = differences.T @ (weights * (probability - labels)) + l2 * head
-        curvature = (differences * (weights * probability * (1 - probability))[:, None]).T @ differences
-        curvature[np.diag_indices_from(curvature)] += l2
-        step = np.linalg.solve(curvature, gradient)
-        size = 1.0
-        while (shorter := _loss(head - size * step, differences, labels, weights, l2, offsets)) > loss and size > 1e-6:
-            size /= 2
-        head = head - size * step
-        if loss - shorter <= 1e-10 * max(loss, 1.0):
-            break
-        loss = shorter
-    return head
-
-
-def _loss(
-    head: Floats, differences: Floats, labels: Floats, weights: Floats, l2: float, offsets: Floats | float
-) -> float:
-    gaps = offsets + differences @ head
-    return float(weights @ (np.logaddexp(0, gaps) - labels * gaps) + l2 / 2 * head @ head)
+    fit = BradleyTerryFit(differences.shape[1], l2)
+    while True:
+        fit.add(differences, labels, weights, offsets)
+        if not fit.step():
+            return fit.head
 
 
 def sigmoid(gaps: Floats) -> Floats:

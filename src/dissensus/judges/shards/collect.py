@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dissensus.errors import InputError
-from dissensus.files.parts_folder import PartRecord, check_none_missing, check_same_pairs
+from dissensus.files.parts_folder import PartRecord, check_each_once, check_none_missing, check_same_pairs
 from dissensus.judges.shards.judge_part import SHARDS
 from dissensus.judges.shards.places import ShardFolder, is_address
 from dissensus.judges.shards.seal import by_kind, keys_in, not_among, rows_in, settings_in
@@ -157,19 +157,8 @@ def _store(path: Path) -> Given:
 
 
 def _check_parts(places: str, parts: Sequence[Given], *, allow_missing: bool) -> None:
-    counts = Counter(one.part.count for one in parts if one.part)
-    if len(counts) > 1:
-        kinds = ", ".join(f"{number} of /{count}" for count, number in sorted(counts.items()))
-        raise InputError(f"{places}: parts of different numbers of parts ({kinds}); name those of one")
-    (count,) = counts
-    at: dict[int, Given] = {}
-    for one in parts:
-        index = one.part.index if one.part else 0
-        if index in at:
-            raise InputError(
-                f"{places}: part {one.part} is there twice ({at[index].name}, {one.name}); name one of them"
-            )
-        at[index] = one
+    count = check_each_once(places, [(one.name, one.part) for one in parts if one.part])
+    at = {one.part.index: one for one in parts if one.part}
     if not allow_missing:
         check_none_missing(places, count, at)
     folders = {Path(one.name).parent for one in parts if not is_address(one.name)}

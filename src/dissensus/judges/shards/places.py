@@ -56,8 +56,8 @@ class ShardFolder:
             if self._system is None:
                 return Path(self._root, name).open("rb")
             return io.BytesIO(self._system.cat_file(f"{self._root}/{name}"))
-        except OSError as error:
-            raise InputError(f"{self.path(name)}: cannot be read ({error.strerror or error}); check it") from error
+        except Exception as error:  # every object store has errors of its own, here and below
+            raise InputError(f"{self.path(name)}: cannot be read ({_reason(error)}); check it") from error
 
     def put(self, name: str, content: bytes) -> bool:
         """Put a shard there, whole or not at all; False where one of its name is there already, which stays.
@@ -74,11 +74,10 @@ class ShardFolder:
             self._system.pipe_file(f"{self._root}/{name}", content, mode="create")
         except FileExistsError:
             return False
-        except Exception as error:  # every store has errors of its own
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+        except Exception as error:
             raise OutputError(
-                f"{self.path(name)}: cannot be put there ({reason}); check the address and what may be written there, "
-                "and run again: answers are kept"
+                f"{self.path(name)}: cannot be put there ({_reason(error)}); check the address and what may be written "
+                "there, and run again: answers are kept"
             ) from error
         return True
 
@@ -92,8 +91,14 @@ class ShardFolder:
         except FileNotFoundError:
             return []
         except Exception as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(f"{self.place}: cannot be listed ({reason}); check the address and your access") from error
+            raise InputError(
+                f"{self.place}: cannot be listed ({_reason(error)}); check the address and your access"
+            ) from error
+
+
+def _reason(error: Exception) -> str:
+    said = getattr(error, "strerror", None) or str(error)
+    return (str(said).splitlines() or [type(error).__name__])[0]
 
 
 def _put_file(path: Path, content: bytes) -> bool:
