@@ -68,7 +68,7 @@ class StubOptions:
     """Replies at temperature 0 begin alike and differ then, as hosted models' do."""
     counts: str = "whole"
     """How usage is counted: whole, uncached (what no earlier prompt began with), apart (cached tokens beside), total
-    (reasoning in the total alone), null, float."""
+    (reasoning in the total alone), one (of several replies), null, float."""
     reasoning: int = 0
     """Tokens of a thought that is told apart, before a reply."""
     faults: str = ""
@@ -269,9 +269,9 @@ class StubServer:
         completion = sum(tokens for _, tokens in made)
         self.stats.prompt_tokens += tokens
         self.stats.completion_tokens += completion
-        return {"choices": [choice for choice, _ in made], "usage": self._usage(prompt, tokens, completion)}
+        return {"choices": [choice for choice, _ in made], "usage": self._usage(prompt, tokens, completion, len(made))}
 
-    def _usage(self, prompt: str, tokens: int, completion: int) -> dict[str, Any]:
+    def _usage(self, prompt: str, tokens: int, completion: int, replies: int) -> dict[str, Any]:
         thought, counts = self.options.reasoning, self.options.counts
         usage: dict[str, Any] = {"prompt_tokens": tokens, "completion_tokens": completion + thought}
         if counts in ("uncached", "apart"):
@@ -282,6 +282,8 @@ class StubServer:
             if counts == "apart":
                 usage["prompt_tokens_details"] = {"cached_tokens": cached}
                 usage["total_tokens"] = tokens + completion
+        if counts == "one":
+            usage["completion_tokens"] = completion // replies
         if counts == "total":
             usage |= {"completion_tokens": completion, "total_tokens": tokens + completion + thought}
         if counts == "null":

@@ -280,6 +280,14 @@ def test_hidden_tokens_count_against_the_most_that_may_be_spent(store):
         assert spent(store, summary.judge).completion_tokens == summary.tally.made * 15
 
 
+@pytest.mark.parametrize("counts", ["whole", "one"])
+def test_tokens_of_several_replies_are_those_of_all(store, counts):
+    with StubServer(StubOptions(counts=counts)) as stub:
+        summary = asked(stub, GOOD, store)
+        assert stub.stats.requests < summary.tally.made
+        assert spent(store, summary.judge).completion_tokens == summary.tally.made * 3
+
+
 @pytest.mark.parametrize("counts", ["whole", "uncached", "apart", "total", "null", "float"])
 def test_prompts_that_share_a_beginning_are_not_taken_for_cut_ones(store, counts):
     pairs = [Pair(id=f"l{i}", prompt="word " * (40 * i + 90), response_a="yes", response_b="no") for i in range(5)]

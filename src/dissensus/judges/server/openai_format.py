@@ -235,9 +235,14 @@ def make_distribution(step: Step, forced: float, *, asked: int = 0) -> ChoiceDis
 def usage_of(response: JsonObject, prompt: str) -> Usage:
     """Read the tokens that a request took; guess them from the texts where the server does not say.
 
-    Tokens read from a cache are of the prompt, and reasoning is of the reply, wherever a server counts them.
+    Tokens read from a cache are of the prompt, and reasoning is of the reply, wherever a server counts them. Where it
+    counts fewer tokens than its replies have words, it has counted one of them, as llama.cpp's does, for each.
     """
     usage = response.get("usage")
+    try:
+        replies = [reply_text(choice) for choice in choices_of(response)]
+    except AskError:
+        replies = []
     if isinstance(usage, dict) and (prompt_tokens := _first(usage, "prompt_tokens", "input_tokens")):
         completion = _first(usage, "completion_tokens", "output_tokens")
         total = _count(usage.get("total_tokens"))
@@ -250,11 +255,9 @@ def usage_of(response: JsonObject, prompt: str) -> Usage:
         reasoning = _detail(usage, "completion_tokens_details", "reasoning_tokens") or told
         if reasoning > completion:
             completion += reasoning  # counted apart
+        if completion < sum(len(reply.split()) for reply in replies):
+            completion *= len(replies)
         return Usage(prompt_tokens, max(completion, total - prompt_tokens))
-    try:
-        replies = [reply_text(choice) for choice in choices_of(response)]
-    except AskError:
-        replies = []
     return Usage(len(prompt) // 3 + 1, sum(len(reply) // 3 + 1 for reply in replies), estimated=True)
 
 
