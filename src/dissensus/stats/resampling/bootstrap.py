@@ -11,7 +11,7 @@ say, are counted first: of a model that says few different things, a resample is
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -78,7 +78,7 @@ class Cell:
         self.units = units = clusters if isinstance(clusters, Units) else find_units(clusters, strata)
         self.metrics = metrics
         edges, sizes = equal_mass_edges(predicted) if _BINNED & metrics.keys() else None, units.sizes
-        table = None if _others(metrics) else _tabulate(predicted, human, units)
+        table = None if others(metrics) else _tabulate(predicted, human, units)
         self._table: sparse.csr_array | None = None
         if table is not None:
             self._table, predicted, human, units = table
@@ -112,9 +112,9 @@ def evaluate_cells(cells: Sequence[Cell], weights: Weights) -> list[FloatArray]:
     return found
 
 
-def _others(metrics: Mapping[str, Function]) -> list[str]:
+def others(metrics: Mapping[str, Function], from_sums: Collection[str] = _FROM_SUMS) -> list[str]:
     """The metrics that are neither means over pairs nor from shared sums: computed resample by resample."""
-    return [key for key, function in metrics.items() if not isinstance(function, PairMean) and key not in _FROM_SUMS]
+    return [key for key, function in metrics.items() if not isinstance(function, PairMean) and key not in from_sums]
 
 
 def _tabulate(
@@ -157,7 +157,7 @@ class _Sums:
         self._units, self._large, self._p, self._h = units, large, p, h
         self._means = {key: f for key, f in metrics.items() if isinstance(f, PairMean)}
         self._counted = list(dict.fromkeys(mean.counted for mean in self._means.values() if mean.counted))
-        self._metrics, self._others = metrics, _others(metrics)
+        self._metrics, self._others = metrics, others(metrics)
         # Centred in the stratum, for precision.
         self._centres = np.stack([_mean_by(units, p), _mean_by(units, h)])
         x, y = p - self._centres[0][units.strata], h - self._centres[1][units.strata]

@@ -26,7 +26,7 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 
 from dissensus.stats.metrics import FEWEST_IN_STRATUM, Function, PairMean, correlation_of_sums, fisher_mean
-from dissensus.stats.resampling.bootstrap import Key, block_sizes, in_threads, one_blas_thread
+from dissensus.stats.resampling.bootstrap import Key, block_sizes, in_threads, one_blas_thread, others
 from dissensus.stats.resampling.clusters import IntArray, Units, find_units
 from dissensus.stats.resampling.training_seeds import NO_NOISE, SeedNoise, two_sided_p
 from dissensus.stats.weighted import FloatArray, divide
@@ -65,7 +65,7 @@ class Swap:
         self._units = clusters if isinstance(clusters, Units) else find_units(clusters, strata)
         self.metrics = metrics
         # Of those that sums do not give; of others nothing by pair is held.
-        self._predictions = (first, second, human) if _others(metrics) else None
+        self._predictions = (first, second, human) if others(metrics, _FROM_SUMS) else None
         self._stats = _Statistics(human, self._units, metrics)
         sums: tuple[list[list[float]], list[list[float]]] = ([], [])
         gaps = []
@@ -103,11 +103,6 @@ class Swap:
             function(np.where(t, second, first), human) - function(np.where(t, first, second), human) for t in turned
         ]
         return np.array(found)
-
-
-def _others(metrics: Mapping[str, Function]) -> list[str]:
-    """The metrics that are computed swap by swap."""
-    return [key for key, function in metrics.items() if not isinstance(function, PairMean) and key not in _FROM_SUMS]
 
 
 Noise = Mapping[str, SeedNoise]
