@@ -66,7 +66,7 @@ def position(token: str, others: dict[str, float], probability: float = 0.99) ->
 def a_chat(*tokens: dict[str, Any], reasoning: str | None = None) -> dict[str, Any]:
     message = {"role": "assistant", "content": "".join(t["token"] for t in tokens), "reasoning_content": reasoning}
     choice = {"index": 0, "message": message, "logprobs": {"content": list(tokens)}, "finish_reason": "stop"}
-    return {"choices": [choice, choice], "usage": {"prompt_tokens": 300, "completion_tokens": len(tokens)}}
+    return {"choices": [choice, choice], "usage": {"prompt_tokens": 300, "completion_tokens": 2 * len(tokens)}}
 
 
 CHAT = a_chat(position("Choice", {"I": 0.005}), position(":", {}), position(" A", {" B": 0.3, "A": 0.1}, 0.6))
@@ -176,7 +176,7 @@ def test_a_failed_answer_costs_what_the_server_counted():
     response["choices"][0]["logprobs"] = None
     with pytest.raises(AskError) as caught:
         outcome_of(response)
-    assert (caught.value.usage.prompt_tokens, caught.value.usage.completion_tokens) == (300, 3)
+    assert (caught.value.usage.prompt_tokens, caught.value.usage.completion_tokens) == (300, 6)
 
 
 def test_a_prompt_that_is_cut_only_behind_the_prefix_is_noticed():
