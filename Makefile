@@ -34,7 +34,7 @@ release: .venv/.development
 	touch $@
 
 .venv/.development: .venv/.runtime
-	$(PIP) --no-build-isolation -e '.[train,report,hub,server,postgres]' --group dev
+	$(PIP) --no-build-isolation -e '.[train,report,hub,server,postgres,ray,s3]' --group dev
 	touch $@
 
 clean:
