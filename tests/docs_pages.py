@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import click
 from click.testing import CliRunner
 
 from dissensus.cli import group
@@ -81,6 +82,19 @@ def run(arguments: list[str], stand_ins: Mapping[str, str] | None = None) -> lis
     done = CliRunner().invoke(group, given, catch_exceptions=False)
     assert done.exit_code == 0, f"dissensus {shlex.join(given)}: {done.output}"
     return visible(done.output)
+
+
+def check_options(command: list[str]) -> None:
+    """Fail unless a command is one of ours, and has the options that it is given."""
+    known: click.Command | None = group.get_command(click.Context(group), command[0])
+    assert known is not None, f"no verb {command[0]}"
+    rest = command[1:]
+    if isinstance(known, click.Group):
+        known = known.get_command(click.Context(known), rest[0])
+        assert known is not None, f"no verb {command[0]} {rest[0]}"
+    options = {option for parameter in known.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    given = {word.partition("=")[0] for word in rest if word.startswith("--")}
+    assert given <= options | {"--help"}, f"{' '.join(command)}: {sorted(given - options)}"
 
 
 def visible(output: str) -> list[str]:

@@ -18,7 +18,7 @@ from dissensus.files import read_pairs, write_records, write_trl
 from dissensus.records import Margin, Pair, Votes
 from dissensus.stats.design import sample_size
 
-from .docs_pages import DOCS, PAGES, README, blocks, commands, inside, matches, run, shown, words
+from .docs_pages import DOCS, PAGES, README, blocks, check_options, commands, inside, matches, run, shown, words
 
 pytestmark = pytest.mark.slow
 
@@ -138,19 +138,7 @@ def _text(page: str) -> str:
 def test_every_command_and_option_exists(page: Path):
     for command in commands(page, "", "text", "console"):
         if not (command[0] == "VERB" or page.parent.name == "log"):
-            _check_options(command)
-
-
-def _check_options(command: list[str]) -> None:
-    known: click.Command | None = group.get_command(click.Context(group), command[0])
-    assert known is not None, f"no verb {command[0]}"
-    rest = command[1:]
-    if isinstance(known, click.Group):
-        known = known.get_command(click.Context(known), rest[0])
-        assert known is not None, f"no verb {command[0]} {rest[0]}"
-    options = {option for parameter in known.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    given = {word.partition("=")[0] for word in rest if word.startswith("--")}
-    assert given <= options | {"--help"}, f"{' '.join(command)}: {sorted(given - options)}"
+            check_options(command)
 
 
 @pytest.mark.parametrize(("page", "lines"), [(README, 120), (DOCS / "results.md", 150)], ids=["README", "results"])

@@ -1,0 +1,31 @@
+"""Run by the interpreter that has SkyPilot and kubernetes-validate: says as JSON what is wrong with tasks and pods."""
+
+import json
+import sys
+from pathlib import Path
+
+import kubernetes_validate
+import sky
+
+
+def _of_task(task):
+    try:
+        sky.Task.from_yaml_config(task)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _of_pod(group):
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, **group["template"]}
+    try:
+        kubernetes_validate.validate(pod, "1.32", strict=True)
+    except kubernetes_validate.ValidationError as error:
+        return str(error)
+    return ""
+
+
+given = json.loads(Path(sys.argv[1]).read_text())
+found = {name: _of_task(task) for name, task in given["tasks"].items()}
+found |= {name: _of_pod(pod) for name, pod in given["pods"].items()}
+print(json.dumps(found))
