@@ -2,9 +2,9 @@
 
     python bench/cost_model.py [--pairs N ...] [--prompt-tokens N] [--gpu-dollars X] ...
 
-Nothing here was measured on an accelerator. Reading a token takes 2 operations a parameter and training on it 8 (forward,
-backward, and forward again where activations are recomputed), of which a GPU does ``--tflops`` times ``--utilization``
-a second. Writing is bound by memory: each step of ``--batch`` replies reads all weights once. Every figure that goes in
+Nothing here was measured on an accelerator. Reading a token takes 2 operations a parameter and training on it 8
+(forward, backward, and forward again where activations are recomputed), of which a GPU does ``--tflops`` times
+``--utilization`` a second. Writing is bound by memory: each step of ``--batch`` replies reads all weights once. Every figure that goes in
 is an option; the dry run of a study counts the tokens of your own pairs.
 """
 

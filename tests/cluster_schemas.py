@@ -28,4 +28,4 @@ def _of_pod(group):
 given = json.loads(Path(sys.argv[1]).read_text())
 found = {name: _of_task(task) for name, task in given["tasks"].items()}
 found |= {name: _of_pod(pod) for name, pod in given["pods"].items()}
-print(json.dumps(found))
+sys.stdout.write(json.dumps(found))

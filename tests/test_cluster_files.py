@@ -1,4 +1,4 @@
-"""The files for clusters that the pages show: SLURM runs them, SkyPilot and Kubernetes take them, and their commands exist."""
+"""The files for clusters that the pages show: SLURM runs them, SkyPilot and Kubernetes' schemas take them."""
 
 import json
 import os
@@ -103,7 +103,7 @@ def _judgments(path: str) -> set[tuple[object, ...]]:
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory) -> dict[str, str]:
-    """What SkyPilot and Kubernetes' schemas say of each file, and of one of each with a mistake; empty where nothing is wrong."""
+    """What SkyPilot and Kubernetes' schemas say of each file, and of a wrong one of each; empty where all is well."""
     if not Path(PYTHON).exists():
         pytest.skip("SkyPilot and Kubernetes' schemas are not installed (scripts/install-cluster-tools)")
     folder = tmp_path_factory.mktemp("files")
