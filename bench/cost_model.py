@@ -4,8 +4,8 @@
 
 Nothing here was measured on an accelerator. Reading a token takes 2 operations a parameter and training on it 8
 (forward, backward, and forward again where activations are recomputed), of which a GPU does ``--tflops`` times
-``--utilization`` a second. Writing is bound by memory: each step of ``--batch`` replies reads all weights once. Every figure that goes in
-is an option; the dry run of a study counts the tokens of your own pairs.
+``--utilization`` a second. Writing is bound by memory: each step of ``--batch`` replies reads all weights once. Every
+figure that goes in is an option; the dry run of a study counts the tokens of your own pairs.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def options(words: list[str] | None = None) -> argparse.Namespace:
     add("--bandwidth-used", type=float, default=0.6, help="of it while writing")
     add("--batch", type=int, default=256, help="replies written together")
     add("--gpu-dollars", type=float, default=3.0, help="an hour")
-    add("--memory", type=float, default=80, help="of a GPU, GB, of which 85 % may hold weights in bfloat16")
+    add("--memory", type=float, default=80, help="of a GPU, GB, of which 85 %% may hold weights in bfloat16")
     return parser.parse_args(words)
 
 
