@@ -23,10 +23,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dissensus.cluster.places import ShardFolder
 from dissensus.hashing import framed_digest
 from dissensus.judges.shards.collect import collect, judges_of
 from dissensus.judges.shards.merge_judgments import _all_keys, merge
-from dissensus.judges.shards.places import ShardFolder
 from dissensus.judges.shards.shard import _META, BLOCK, VERSION, About, _schema, shard_name, write_shard
 from dissensus.judges.store.keys import judgment_checksum
 

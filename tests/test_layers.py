@@ -14,6 +14,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("records",),
     ("run_records", "judgment_margins", "judge_calibration", "parts"),
     ("files", "stats", "text"),
+    ("cluster",),
     ("sources", "simulate", "aggregation", "judges", "reward", "evaluation", "taxonomy"),
     ("annotate", "reports", "integrations", "record_lists"),
     ("steps",),

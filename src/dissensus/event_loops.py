@@ -1,4 +1,4 @@
-"""Event loops: coroutines run from code that does not wait, and code that does not wait made awaitable.
+"""Event loops: coroutines run from code that does not wait, and code that does not wait made awaitable; and Ctrl-C.
 
 In a notebook a loop runs already, and ``asyncio.run`` refuses to start another in its thread.
 """
@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-from collections.abc import Awaitable, Callable, Coroutine
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -58,3 +61,23 @@ def _run_in_thread(work: Coroutine[Any, Any, T]) -> T:
             for loop, task in started:
                 loop.call_soon_threadsafe(task.cancel)
             raise
+
+
+@contextmanager
+def interrupts() -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C ask for an end instead of making one; the second one makes it."""
+    seen: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: object) -> None:
+        seen.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(seen)
+    finally:
+        signal.signal(signal.SIGINT, before)

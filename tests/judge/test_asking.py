@@ -53,7 +53,7 @@ def test_more_judgments_extend_the_ones_there_are(store):
 def test_pairs_of_the_same_texts_share_what_is_in_flight(store, monkeypatch, mode, forced):
     """The second half is planned while the first is asked."""
     monkeypatch.setattr(job, "WINDOW", 20)
-    monkeypatch.setattr(runner, "_TRIAL", 0)
+    monkeypatch.setattr(runner, "TRIAL", 0)
     twins = [*PAIRS[:20], *(pair.model_copy(update={"id": f"{pair.id}-again"}) for pair in PAIRS[:20])]
     server = FakeServer(latency=0.03, forced=forced)
     summary = ask_model(twins, a_judge(mode=mode), server, store, QUIET)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from judge_helpers import a_distribution
 
+from dissensus.cluster.places import ShardFolder
 from dissensus.errors import ConfigError, InputError, OutputError
 from dissensus.files.database_url import StorePlace, place_of
 from dissensus.judges import Committee
@@ -27,7 +28,6 @@ from dissensus.judges.shards import merge_judgments as merging
 from dissensus.judges.shards import seal as sealer
 from dissensus.judges.shards import shard as shard_file
 from dissensus.judges.shards.merge_judgments import Merged, merge
-from dissensus.judges.shards.places import ShardFolder
 from dissensus.judges.shards.seal import restore, seal, sealing
 from dissensus.judges.store.attempts import Attempt, Ledger, Price, spent
 from dissensus.judges.store.store import JudgmentStore

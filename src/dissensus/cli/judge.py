@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from dissensus.cli.complete_paths import complete_source
-from dissensus.cli.options import DescribedArgument, step_command
+from dissensus.cli.options import DescribedArgument, parameters_of, step_command
 from dissensus.cli.outputs import Database, Output, Source
+from dissensus.cluster.ray_data import Workers
 from dissensus.errors import ConfigError, InputError, JudgeError
 from dissensus.files.database_url import StorePlace
 from dissensus.judges.base import JudgeSettings, kinds
@@ -27,6 +28,7 @@ def _run(
     shards: str | None,
     quiet: bool,
     probe: bool = False,
+    **cluster: Any,
 ) -> None:
     from dissensus.sources import pair_file
     from dissensus.steps import judge
@@ -38,11 +40,14 @@ def _run(
         raise click.UsageError("Missing PAIRS.")
     if store is None:
         raise click.UsageError("Missing option '--store'.")
-    if shards and part is None:
+    workers = Workers(**{name: value for name, value in cluster.items() if value is not None})
+    if shards and part is None and not workers.are_on_ray:
         raise ConfigError("--shards: are of a part; give one with --part, of a whole run --part 1/1")
     # The whole file is read before anything is loaded or paid for: a fault in its last line shows now.
     asked = pair_file(pairs, part)
-    summary = judge.run(settings, asked, store, sources=[pairs], progress=not quiet, shards=shards or "")
+    summary = judge.run(
+        settings, asked, store, sources=[pairs], progress=not quiet, shards=shards or "", workers=workers
+    )
     for line in summary.lines():
         click.echo(line)
     if summary.was_interrupted:
@@ -98,8 +103,9 @@ class _Judges(click.Group):
                 ["--shards"],
                 type=Database(),
                 metavar="PLACE",
-                help="Folder or address (s3://…) for the shards of a part; beside its store by default.",
+                help="Folder or address (s3://…) for the shards of a part, or on Ray; beside the store by default.",
             ),
+            *parameters_of(Workers),
             click.Option(["--quiet"], is_flag=True, help="No progress."),
         ]
         if hasattr(kind, "probe"):

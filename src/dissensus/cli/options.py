@@ -81,23 +81,24 @@ def step_command(
         for line in found.lines() if hasattr(found, "lines") else ():
             click.echo(line)
 
+    file, in_file = (
+        click.Path(path_type=Path, dir_okay=False),
+        "YAML with these settings, as in a study; options win over it.",
+    )
+    by_key = f"Any setting by its key, such as {_example(settings)}; repeat."
     config = [
-        click.Option(
-            ["--config", _CONFIG],
-            type=click.Path(path_type=Path, dir_okay=False),
-            help="YAML with these settings, as in a study; options win over it.",
-        ),
-        click.Option(
-            ["--set", _SET],
-            multiple=True,
-            metavar="KEY=VALUE",
-            help=f"Any setting by its key, such as {_example(settings)}; repeat.",
-        ),
+        click.Option(["--config", _CONFIG], type=file, help=in_file),
+        click.Option(["--set", _SET], multiple=True, metavar="KEY=VALUE", help=by_key),
     ]
+    params = [*parameters_of(settings), *extra, *config]
+    about = settings.about() if about is None else about
+    return StepCommand(settings=settings, extra=extra, name=name, params=params, callback=call, help=about)
+
+
+def parameters_of(settings: type[Settings]) -> list[click.Parameter]:
+    """Make the arguments and options of settings, arguments first."""
     fields = sorted(_fields(settings), key=lambda field: field.argument is None)
-    params = [*(param for field in fields for param in field.parameters()), *extra, *config]
-    text = about if about is not None else settings.about()
-    return StepCommand(settings=settings, extra=extra, name=name, params=params, callback=call, help=text)
+    return [param for field in fields for param in field.parameters()]
 
 
 def _example(settings: type[Settings]) -> str:

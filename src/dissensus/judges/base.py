@@ -6,7 +6,7 @@ import importlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast, get_args
 
 from pydantic import BeforeValidator, SerializeAsAny, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -16,7 +16,7 @@ from dissensus.parts import whole_of
 from dissensus.settings import Option, Settings, nearest
 
 if TYPE_CHECKING:
-    from dissensus.judges.runner import Judge, Pairs
+    from dissensus.judges.runner import Judge, Pairs, ReadyJudge
     from dissensus.judges.store.query import Recall
     from dissensus.judges.store.store import JudgmentStore
     from dissensus.judges.summary import Summary
@@ -71,6 +71,8 @@ class JudgeSettings(Settings):
     """Whether people's votes on the pairs are what it says."""
     takes_templates: ClassVar[bool] = False
     """Whether it is asked in words, which a template may change."""
+    takes_gpu: ClassVar[bool] = False
+    """Whether it runs in this process and on an accelerator, where there is one."""
     has_own_store: ClassVar[bool] = False
     """Whether its judgments are in a store of its own, and are never made here."""
 
@@ -86,6 +88,17 @@ class JudgeSettings(Settings):
         """Make the judge, ready to be asked about ``pairs``. Raises JudgeError or InputError where it cannot judge."""
         raise NotImplementedError
 
+    def prepare(self, pairs: Pairs, material: Material) -> ReadyJudge:
+        """Make the judge ready to be asked about ``pairs``, and about some of them after others.
+
+        Where they are a part (`PartOf`), it learns from all of them. Raises JudgeError or InputError where it cannot
+        judge.
+        """
+        from dissensus.judges.runner import OpenedJudge
+
+        whole = whole_of(pairs) if self.streams else list(whole_of(pairs))
+        return OpenedJudge(self.open(cast("Sequence[Pair]", whole), material), material.progress)
+
     def run(self, pairs: Pairs, store: StorePlace, material: Material) -> Summary:
         """Have the judge judge ``pairs`` into a store; where they are a part (`PartOf`), it learns from all of them.
 
@@ -93,13 +106,11 @@ class JudgeSettings(Settings):
             InputError: what it reads is not there, or has nothing on these pairs.
             JudgeError: it cannot judge them.
         """
-        from dissensus.judges.runner import judge_pairs
         from dissensus.judges.store.store import JudgmentStore
 
-        whole = whole_of(pairs) if self.streams else list(whole_of(pairs))
-        judge = self.open(cast("Sequence[Pair]", whole), material)  # before there is a store
+        ready = self.prepare(pairs, material)  # before there is a store
         with JudgmentStore(store) as opened:
-            return judge_pairs(pairs, judge, opened, progress=material.progress)
+            return ready.ask(pairs, opened)
 
     def recall(self, store: JudgmentStore, judge: str, pairs: Sequence[Pair]) -> Recall:
         """Recall what a store has of the judge of this full name about ``pairs``, as these settings would have it.
@@ -130,6 +141,14 @@ class JudgeSettings(Settings):
     def engine(self) -> JsonObject:
         """Say what answers, as shards keep it: the engine and what its readings may depend on in their last digits."""
         return {"engine": self.name}
+
+    def for_workers(self, count: int) -> Self:
+        """Return the settings for each of so many workers on a cluster.
+
+        Raises:
+            ConfigError: it is no judge that several can be of.
+        """
+        return self
 
     def store_path(self, default: StorePlace) -> StorePlace:
         """Name the store that its judgments are in."""

@@ -272,6 +272,13 @@ class CombinedSettings(JudgeSettings):
             )
         return self
 
+    def for_workers(self, count: int) -> Self:
+        """Refuse: it weighs its judges on all pairs at once."""
+        raise ConfigError(
+            "combined: weighs its judges on all pairs at once; judge with each of them on the cluster, then run it on "
+            "the store, or: dissensus margin --judge x --judge y --calibrate labels"
+        )
+
     def run(self, pairs: Pairs, store: StorePlace, material: Material) -> Summary:
         """Have every judge judge the pairs into the store, then put their calibrated preferences beside."""
         from dissensus.judges.combined import CombinedJudges, Opinion, read_reward_gaps

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from tqdm import tqdm
 
@@ -100,6 +100,17 @@ class Tally:
             names += ["made", "invalid", "first", "decided", "unforced", "refused_new"]
         for name in names:
             setattr(self, name, getattr(self, name) + getattr(trial, name))
+
+    def add(self, other: Tally) -> None:
+        """Add what another worker of the run counted."""
+        for name in ("stopped", "failed_because"):
+            setattr(self, name, getattr(self, name) or getattr(other, name))
+        for name in ("too_long_pairs", "refused_pairs"):
+            setattr(self, name, [*getattr(self, name), *getattr(other, name)][:_NAMED])
+        for count in fields(self):
+            if count.type in ("int", "float"):
+                setattr(self, count.name, getattr(self, count.name) + getattr(other, count.name))
+        self.pairs_cut_short |= other.pairs_cut_short
 
     def note_refused(self, ask: Ask, reason: str, *, new: bool) -> None:
         """Count what the server will not answer, and name its pair."""

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import signal
-import threading
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 import numpy as np
 
 from dissensus.errors import InputError
+from dissensus.event_loops import interrupts
 from dissensus.files.source import print_notice
 from dissensus.judges.job import ALL_CUT, AskedJudge, AskingOptions, Job, Rows
 from dissensus.judges.language.messages import Answer, Ask, BatchBackend, Outcome, Sampling, ServerBackend, Usage
@@ -36,7 +35,7 @@ from dissensus.records import Judgment, Order, Pair
 _DEFAULTS = AskingOptions()
 _WINDOW = 4096
 """Pairs of which a judge that is no language model is asked together."""
-_TRIAL = 8
+TRIAL = 8
 """Pairs whose choice distributions decide whether an exact run goes on as one."""
 _SECONDS = 0.5
 """Work of a judge in this process that a kill may cost."""
@@ -77,6 +76,64 @@ class Judge(Protocol):
         A question that fails is left out, and so is asked again in the next run; a reply that names no winner is a
         judgment without a choice. Judgments are kept under ``name``, whatever they call their judge.
         """
+
+
+class ReadyJudge(Protocol):
+    """A judge that is loaded and can be asked about some pairs after others."""
+
+    def ask(self, pairs: Pairs, store: JudgmentStore) -> Summary:
+        """Ask whatever the store lacks. Raises JudgeError; what was answered is kept."""
+
+    def open_questions(self, pair: Pair, store: JudgmentStore) -> tuple[str, int]:
+        """Return the judge's name and how many of its questions about a pair the store has no answer to."""
+
+    def settled(self, decide: Callable[[ReadyJudge], str]) -> ReadyJudge:
+        """Return the judge as all workers of a run ask it, where that has to be tried; ``decide`` says how."""
+
+
+@dataclass(frozen=True)
+class OpenedJudge:
+    """A judge that is no language model."""
+
+    judge: Judge
+    progress: bool = True
+
+    def ask(self, pairs: Pairs, store: JudgmentStore) -> Summary:
+        """Answer whatever the store lacks."""
+        return judge_pairs(pairs, self.judge, store, progress=self.progress)
+
+    def open_questions(self, pair: Pair, store: JudgmentStore) -> tuple[str, int]:
+        """Count what is not answered."""
+        return self.judge.name, len(store.missing(_Questions(self.judge).keys(pair)))
+
+    def settled(self, decide: Callable[[ReadyJudge], str]) -> ReadyJudge:
+        """Return itself: there is nothing to be tried."""
+        return self
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A language model with the judge that it is asked as."""
+
+    judge: LanguageJudge
+    backend: BatchBackend | ServerBackend
+    options: AskingOptions
+
+    def ask(self, pairs: Pairs, store: JudgmentStore) -> Summary:
+        """Ask whatever the store lacks."""
+        return ask_model(pairs, self.judge, self.backend, store, self.options)
+
+    def open_questions(self, pair: Pair, store: JudgmentStore) -> tuple[str, int]:
+        """Count what is not answered."""
+        return self.judge.name, len(store.missing(self.judge.keys(pair)))
+
+    def settled(self, decide: Callable[[ReadyJudge], str]) -> ReadyJudge:
+        """Return the judge in the mode that is decided on, where mode ``exact`` has to be tried."""
+        if self.judge.config.mode != "exact" or self.options.force_prefix:
+            return self
+        if decide(self) == "exact":
+            return replace(self, options=replace(self.options, force_prefix=True))
+        return replace(self, judge=self.judge.with_mode("sample"))
 
 
 def judge_pairs(pairs: Iterable[Pair] | Pairs, judge: Judge, store: JudgmentStore, *, progress: bool = True) -> Summary:
@@ -152,7 +209,7 @@ def ask_model(
     trial = Tally(0)
     if judge.config.mode == "exact" and not options.force_prefix:
         counted.append(judge.with_mode("sample").name)
-        first = list(itertools.islice(whole_of(pairs), _TRIAL))
+        first = list(itertools.islice(whole_of(pairs), TRIAL))
         quiet = replace(options, progress=False)
         trial = _try_first(first, pairs, lambda some: _run_model(some, judge, backend, store, quiet, counted))
         if not trial.stopped:
@@ -296,7 +353,7 @@ def _run(
 
 def _ask_in_batches(windows: Iterable[list[Ask]], job: Job, backend: BatchBackend) -> str:
     """Ask a judge in this process, window by window; returns why it stopped early."""
-    with _interrupts() as interrupted:
+    with interrupts() as interrupted:
         for asks in windows:
             _answer(asks, job, backend, interrupted)
             if interrupted():
@@ -333,23 +390,3 @@ def _answer(asks: list[Ask], job: Job, backend: BatchBackend, interrupted: Calla
                 break
     finally:
         write()
-
-
-@contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C ask for an end instead of making one; the second one makes it."""
-    seen: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def note(number: int, frame: object) -> None:
-        seen.append(number)
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: bool(seen)
-    finally:
-        signal.signal(signal.SIGINT, before)

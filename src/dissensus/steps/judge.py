@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from dissensus.cluster.ray_data import Workers
 from dissensus.errors import ConfigError
 from dissensus.files.database_url import StorePlace
 from dissensus.judges.base import JudgeSettings, Material
 from dissensus.judges.runner import Pairs
 from dissensus.judges.shards.judge_part import judge_part
+from dissensus.judges.shards.on_ray import judge_on_ray
 from dissensus.judges.store.store import JudgmentStore
 from dissensus.judges.summary import Summary
 from dissensus.parts import PartOf
@@ -26,6 +28,7 @@ def run(
     label_was_drawn: bool = False,
     progress: bool = True,
     shards: str = "",
+    workers: Workers | None = None,
 ) -> Summary:
     """Have a judge judge pairs into a store. Judgments that it has are not made again.
 
@@ -38,7 +41,8 @@ def run(
         learn_from: labelled pairs that a committee learns from beside those that it judges.
         label_was_drawn: whether labels were drawn from the pairs' votes.
         progress: show it.
-        shards: of a part, a folder or an address such as s3://bucket/run that its shards go to.
+        shards: of a part or on a cluster, a folder or an address such as s3://bucket/run that its shards go to.
+        workers: where it is done; in this process by default.
 
     Raises:
         ConfigError: a setting is missing.
@@ -46,6 +50,8 @@ def run(
         JudgeError: the judge cannot judge them. What was answered is kept.
     """
     material = Material(sources, learn_from, label_was_drawn, progress)
+    if workers is not None and workers.are_on_ray:
+        return judge_on_ray(settings, pairs, store, material, workers=workers, shards=shards)
     if isinstance(pairs, PartOf) and isinstance(store, Path):
         return judge_part(settings, pairs, store, material, shards=shards)
     if shards:

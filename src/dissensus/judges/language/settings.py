@@ -21,17 +21,15 @@ from pydantic import (
 )
 
 from dissensus.errors import ConfigError, InputError, MissingDependencyError
-from dissensus.files.database_url import StorePlace
 from dissensus.judges.base import Estimate, JsonObject, JudgeSettings, Material, Mode, Orders, VoteKind, in_words
 from dissensus.settings import Option, Reads, Settings
 
 if TYPE_CHECKING:
     from dissensus.judges.job import AskingOptions
     from dissensus.judges.language.messages import BatchBackend, Sampling, ServerBackend
-    from dissensus.judges.runner import Pairs
+    from dissensus.judges.runner import Pairs, ReadyJudge
     from dissensus.judges.server.capabilities import ServerProfile
     from dissensus.judges.server.http import Endpoint
-    from dissensus.judges.summary import Summary
 
 Api = Literal["chat", "completions"]
 Dtype = Literal["auto", "float32", "bfloat16"]
@@ -151,20 +149,18 @@ class ModelSettings(LanguageSettings, JudgeSettings):
             "batch": getattr(self, "concurrency", WINDOW),
         }
 
-    def run(self, pairs: Pairs, store: StorePlace, material: Material) -> Summary:
-        """Ask the model whatever the store lacks."""
+    def prepare(self, pairs: Pairs, material: Material) -> ReadyJudge:
+        """Load the model, or find its server; the pairs are looked at as they are asked about."""
         from dissensus.judges.language.plan import LanguageJudge
         from dissensus.judges.language.prompt import load_template
-        from dissensus.judges.runner import ask_model
-        from dissensus.judges.store.store import JudgmentStore
+        from dissensus.judges.runner import LoadedModel
 
         asked = self.language()  # what is wrong with it shows before anything is loaded or paid for
         template = load_template(asked.template, mode=asked.mode)
         options = self.asking(progress=material.progress)
         backend, model = self.backend()
         judge = LanguageJudge(asked.model_copy(update={"model": model}), backend.identity, template=template)
-        with JudgmentStore(store) as opened:
-            return ask_model(pairs, judge, backend, opened, options)
+        return LoadedModel(judge, backend, options)
 
     def language(self) -> LanguageSettings:
         """Return how it is asked, apart from where it runs; with the personas of a file."""
@@ -234,6 +230,8 @@ class ModelSettings(LanguageSettings, JudgeSettings):
 class LocalSettings(ModelSettings):
     """A language model in this process (transformers)."""
 
+    takes_gpu = True
+
     name: Literal["local"] = "local"
     device: str | None = None
     """cuda, cpu, …; this machine's accelerator unless given."""
@@ -255,6 +253,8 @@ class LocalSettings(ModelSettings):
 
 class VllmSettings(ModelSettings):
     """A language model in this process (vLLM)."""
+
+    takes_gpu = True
 
     name: Literal["vllm"] = "vllm"
     dtype: Dtype = "auto"
@@ -350,6 +350,16 @@ class ServerSettings(ModelSettings):
             progress=progress,
             **self.model_dump(include=same),
         )
+
+    def for_workers(self, count: int) -> Self:
+        """Give each worker its share of the rates; what all of them cost is counted nowhere at once."""
+        if self.max_cost is not None:
+            raise ConfigError(
+                "--max-cost: is counted in one store, and workers on a cluster have one each; judge with --part, whose "
+                "parts count their own, or in a store that all share (--store postgresql://…), without --engine ray"
+            )
+        shares = {name: getattr(self, name) / count for name in ("rpm", "tpm") if getattr(self, name) is not None}
+        return self.model_copy(update={**shares, "concurrency": max(1, self.concurrency // count)})
 
     def backend(self) -> tuple[ServerBackend, str]:
         """Probe the server, unless it is known."""

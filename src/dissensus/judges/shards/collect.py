@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dissensus.cluster.places import ShardFolder, is_address
 from dissensus.errors import InputError
 from dissensus.files.parts_folder import PartRecord, check_each_once, check_none_missing, check_same_pairs
 from dissensus.judges.shards.judge_part import SHARDS
-from dissensus.judges.shards.places import ShardFolder, is_address
 from dissensus.judges.shards.seal import by_kind, keys_in, not_among, rows_in, settings_in
 from dissensus.judges.shards.shard import (
     BLOCK,

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dissensus.cluster.places import ShardFolder
 from dissensus.files.locks import sole_writer
 from dissensus.files.parts_folder import PartRecord
 from dissensus.judges.base import JudgeSettings, Material
-from dissensus.judges.shards.places import ShardFolder
 from dissensus.judges.shards.seal import restore, sealing
 from dissensus.judges.shards.shard import About, write_shard
 from dissensus.judges.summary import Summary

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import os
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dissensus.cluster.places import ShardFolder
 from dissensus.errors import DissensusError
 from dissensus.files.source import print_notice
 from dissensus.hashing import framed_digest
-from dissensus.judges.shards.places import ShardFolder
 from dissensus.judges.shards.shard import (
     BLOCK,
     COLUMNS,
@@ -29,6 +32,7 @@ from dissensus.judges.shards.shard import (
     sorted_keys,
     write_shard,
 )
+from dissensus.judges.store.database import process_name
 from dissensus.judges.store.keys import checksum
 from dissensus.judges.store.store import JudgmentStore
 
@@ -89,6 +93,21 @@ def seal(store: JudgmentStore, folder: ShardFolder, about: Mapping[str, Any], *,
             write_shard(folder, described, by_kind(block))
             count += len(block)
     return count
+
+
+def seal_all(store: JudgmentStore, folder: ShardFolder, about: Mapping[str, Any]) -> None:
+    """Write all of a store into shards. Raises OutputError."""
+    for judge in store.judges():
+        described, rows = About(judge, settings_in(store, judge), **about), rows_in(store, judge)
+        while block := list(itertools.islice(rows, BLOCK)):
+            write_shard(folder, described, by_kind(block))
+
+
+def lost_attempt(judge: str, pair_id: str, error: str) -> Row:
+    """Make the row of an attempt that nobody lived to tell of."""
+    now, host = datetime.now(UTC).isoformat(timespec="seconds"), socket.gethostname()
+    key = _attempt_key(judge, host, pair_id, now, 0)
+    return (key, judge, pair_id, b"", "failed", error, 0, 0, 0, 0.0, 0.0, host, process_name(os.getpid()), now, now)
 
 
 def by_kind(block: Sequence[tuple[str, Row]]) -> dict[str, list[Row]]:

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dissensus._version import __version__
+from dissensus.cluster.places import SUFFIX, ShardFolder
 from dissensus.errors import InputError
 from dissensus.hashing import digest_of
-from dissensus.judges.shards.places import SUFFIX, ShardFolder
 
 VERSION = 1
 BLOCK = 4096

@@ -1,4 +1,4 @@
-"""Where shards lie: a folder of this machine, or an address that fsspec knows, such as s3://bucket/run."""
+"""Where files lie that are written once: a folder of this machine, or an address of fsspec, such as s3://bucket/run."""
 
 from __future__ import annotations
 
@@ -49,6 +49,16 @@ class ShardFolder:
     def path(self, name: str) -> str:
         """Name a shard with its folder, for messages."""
         return f"{self.place.rstrip('/')}/{name}"
+
+    def has(self, name: str) -> bool:
+        """Tell whether a file is there. Raises InputError where the place cannot be reached."""
+        try:
+            if self._system is None:
+                return Path(self._root, name).exists()
+            self._system.invalidate_cache()
+            return bool(self._system.exists(f"{self._root}/{name}"))
+        except Exception as error:
+            raise InputError(f"{self.path(name)}: cannot be looked for ({_reason(error)}); check it") from error
 
     def open(self, name: str) -> BinaryIO:
         """Open a shard, to be read here and there. Raises InputError."""

@@ -1,0 +1,1 @@
+"""What work on several machines has in common: places that files are written to once, blocks of pairs, and Ray."""
