@@ -14,10 +14,10 @@ from dissensus.cli.options import StepCommand
 from dissensus.cli.outputs import Database, NamedSource, Output, Source, Verb
 from dissensus.errors import DissensusError, OutputError
 
-NO_PATHS = "ray_address ""
+NO_PATHS = """
     annotator average base_url baseline batching by calibration columns device fields host judge judge_name judge_names
     key_variable margin_sign name names objective organiser origin part personas precision preset price questions quorum
-    repo report_to revision rule scale seeds set_values split sweep_rates trusted_host values votes
+    ray_address repo report_to revision rule scale seeds set_values split sweep_rates trusted_host values votes
 """
 """Options whose text is no path. A new one is put here, or gets a type of cli/outputs.py."""
 
