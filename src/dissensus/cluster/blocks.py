@@ -81,6 +81,11 @@ class Beginnings:
     def __init__(self, folder: ShardFolder, run: str) -> None:
         self._folder, self._run = folder, run
 
+    @property
+    def notes(self) -> str:
+        """The last part of the folder's name."""
+        return str(self._folder).rstrip("/").rpartition("/")[2]
+
     def deaths(self, block: Block) -> int:
         """Count the beginnings of a block that have no end."""
         begun = itertools.takewhile(self._folder.has, (f"{block.name}.{n}" for n in itertools.count()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -90,6 +91,11 @@ class ShardFolder:
                 "there, and run again: answers are kept"
             ) from error
         return True
+
+    def remove(self) -> None:
+        """Remove the folder with all that is in it, where it is one of this machine."""
+        if self._system is None:
+            shutil.rmtree(self._root, ignore_errors=True)
 
     def _entries(self) -> list[str]:
         if self._system is None:

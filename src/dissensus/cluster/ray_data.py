@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
@@ -29,6 +29,8 @@ _LOCAL = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 class Workers(Settings):
     """Where the work is done: in this process, or by workers on a Ray cluster."""
+
+    groups: ClassVar = {"On a cluster": ("engine", "ray_address", "workers", "worker_cpus", "worker_gpus")}
 
     engine: Literal["process", "ray"] = "process"
     """This process, or workers on a Ray cluster (extra ray)."""
@@ -67,7 +69,7 @@ class Pool:
         Args:
             parts: in how many parts blocks are read.
             read: yields the blocks of a part: a name, and what the worker gets.
-            worker: a class that is made once in each process with ``given``, and called with the bytes of a block.
+            worker: a class that is made once in each process with ``given``, and called with a block's name and bytes.
             given: what it is made with.
 
         Raises:
@@ -120,7 +122,7 @@ class _Worker:
 
         worker = self._worker
         try:
-            result = worker if isinstance(worker, _Error) else worker(bytes(batch["block"][0]))
+            result = worker if isinstance(worker, _Error) else worker(str(batch["name"][0]), bytes(batch["block"][0]))
         except DissensusError as error:
             result = _Error(type(error).__name__, f"{error} (on {socket.gethostname()})")
         return {"result": [cloudpickle.dumps(result)]}  # type: ignore[no-untyped-call]

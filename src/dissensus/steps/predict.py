@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from dissensus.cluster.ray_data import Workers
 from dissensus.parts import InParts
 from dissensus.reward.config import SHORTEST
 from dissensus.settings import Argument, Option, Reads, Writes
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from dissensus.reward.serving.calibration import Calibration
 
 
-class PredictSettings(InParts):
+class PredictSettings(InParts, Workers):
     """Score PAIRS with a reward model: window by window, each distinct prompt and response of one once.
 
     Killed anywhere, the same command goes on with the window that it was at.
@@ -85,7 +86,16 @@ def run(settings: PredictSettings, *, progress: bool = True) -> PredictResult:
         check_debiased(settings.model, name)
     pairs = pair_file(settings.pairs, settings.chosen_part)
     note_part(settings.out, pairs)
+    identity = content_of(resolve_model(settings.model)) or settings.model
     # Torch is loaded from here on.
+    if settings.are_on_ray:
+        from dissensus.reward.serving.on_ray import Scoring, predict_on_ray
+
+        same = settings.model_dump(include={"model", "seed", "max_length", "precision", "calibrated", "debias"})
+        scoring, total = Scoring(name=name, identity=identity, **same), len(pairs)
+        done = predict_on_ray(scoring, pairs, settings.out, workers=settings, total=total, progress=progress)
+        calibration = None if settings.calibrated is False else done.calibration
+        return PredictResult(settings.out, done.predictions, calibration, done.length_slope, settings.debias)
     from dissensus.reward.serving.reward_model import RewardModel, predict_file
 
     model = RewardModel.load(settings.model, max_length=settings.max_length, precision=settings.precision)
@@ -94,7 +104,7 @@ def run(settings: PredictSettings, *, progress: bool = True) -> PredictResult:
         pairs,
         settings.out,
         name=name,
-        identity=content_of(resolve_model(settings.model)) or settings.model,
+        identity=identity,
         seed=settings.seed,
         calibrated=settings.calibrated,
         debias=settings.debias,

@@ -78,7 +78,7 @@ class ClusterWorker:
         ready = settings.prepare(pairs, material)
         self._ready = ready.settled(lambda ready: self._decided(ready, pairs))
 
-    def __call__(self, block: bytes) -> dict[str, Any]:
+    def __call__(self, name: str, block: bytes) -> dict[str, Any]:
         """Judge a block; returns what was counted and the judge's name."""
         return self._judge(Block.from_bytes(block), DEATHS)
 
