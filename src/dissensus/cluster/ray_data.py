@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -180,7 +181,8 @@ def pool(workers: Workers, *, takes_gpu: bool) -> Iterator[Pool]:
         if address:
             ray.init(address, **quiet)
         else:
-            ray.init(include_dashboard=False, **quiet)
+            own = (workers.workers or 1) * workers.worker_cpus
+            ray.init(num_cpus=math.ceil(max(own, os.cpu_count() or 1)) + 1, include_dashboard=False, **quiet)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(

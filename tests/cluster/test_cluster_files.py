@@ -18,8 +18,8 @@ from dissensus.files import write_records
 from dissensus.judges.store.store import JudgmentStore
 from dissensus.simulate import SimulationConfig, simulate
 
+from ..docs_pages import PAGES, ROOT, check_options, words
 from . import slurm
-from .docs_pages import PAGES, ROOT, check_options, words
 
 FILES = {
     name: text
