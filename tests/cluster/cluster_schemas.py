@@ -4,11 +4,10 @@ import json
 import sys
 from pathlib import Path
 
-import kubernetes_validate
-import sky
-
 
 def _of_task(task):
+    import sky
+
     try:
         sky.Task.from_yaml_config(task)
     except ValueError as error:
@@ -17,6 +16,8 @@ def _of_task(task):
 
 
 def _of_pod(group):
+    import kubernetes_validate
+
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, **group["template"]}
     try:
         kubernetes_validate.validate(pod, "1.32", strict=True)
@@ -25,7 +26,8 @@ def _of_pod(group):
     return ""
 
 
-given = json.loads(Path(sys.argv[1]).read_text())
-found = {name: _of_task(task) for name, task in given["tasks"].items()}
-found |= {name: _of_pod(pod) for name, pod in given["pods"].items()}
-sys.stdout.write(json.dumps(found))
+if __name__ == "__main__":
+    given = json.loads(Path(sys.argv[1]).read_text())
+    found = {name: _of_task(task) for name, task in given["tasks"].items()}
+    found |= {name: _of_pod(pod) for name, pod in given["pods"].items()}
+    sys.stdout.write(json.dumps(found))
