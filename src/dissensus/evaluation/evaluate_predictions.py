@@ -78,12 +78,11 @@ def evaluate_predictions(
             f"predictions for {joined.predicted_elsewhere} pairs that are not among the "
             f"{joined.without_votes + joined.without_predictions + joined.human.size} given were passed over"
         )
-    references = _references(joined, judgments, notice)
     resampling = Resampling(n_resamples, level, seed)
     rows = score(
         joined,
         baseline=baseline,
-        references=references,
+        references=_references(joined, judgments, notice),  # many draws each: of no use after this
         n_resamples=n_resamples,
         n_swaps=n_swaps,
         level=level,

@@ -116,7 +116,7 @@ def join_columns(
     models = list(dict.fromkeys(model for model, _ in by_run))
     in_order = sorted(by_run, key=lambda run: (models.index(run[0]), -1 if run[1] is None else run[1]))
     runs = {model: [said[run] for run in in_order if run[0] == model] for model in models}
-    kept = pairs.take(common)
+    kept = pairs if common.all() else pairs.take(common)
     return Joined(
         pairs=(),
         human=kept.preference,
