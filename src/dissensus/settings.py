@@ -11,21 +11,33 @@ import difflib
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from dissensus.errors import ConfigError
+from dissensus.places.addresses import is_address, path_of
 
 
 @dataclass(frozen=True)
 class Reads:
     """Marks a field that names what is read."""
 
-    kind: Literal["source", "file", "folder", "copies", "named", "database", "store"] = "source"
-    """``source``: a file, a folder, a Hub id or a data set's name; ``file`` and ``folder``: a path; ``copies``: a
-    folder in which new files may be put beside what is read; ``named``: NAME=SOURCE; ``database`` and
-    ``store``: a file or a URL."""
+    kind: Literal["source", "file", "local", "folder", "model", "copies", "named", "database", "store"] = "source"
+    """``source``: a file, a folder, a Hub id or a data set's name; ``file`` and ``folder``: a path; ``local``: a file
+    of this machine; ``model``: a folder, a Hub id or a name; ``copies``: a folder in which new files may be put beside
+    what is read; ``named``: NAME=SOURCE; ``database`` and ``store``: a file or a URL."""
+
+    @property
+    def takes_addresses(self) -> bool:
+        """Whether it may be at an address such as s3://bucket/pairs.jsonl; of a store, what was exported may."""
+        return self.kind in ("source", "file", "named", "store")
+
+    @property
+    def remedy(self) -> str:
+        """What to do where it may not."""
+        return "copy it here and name the copy"
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,18 @@ class Writes:
     role: Literal["file", "folder", "run", "page", "store", "database"] = "file"
     """A ``file``; a ``folder`` made as a whole; the folder of a ``run``, which may hold what is read; a ``page``, which
     may lie in the folder that it shows; a ``store`` or ``database`` that is added to."""
+
+    @property
+    def takes_addresses(self) -> bool:
+        """Whether it may be at an address such as s3://bucket/pairs.jsonl: what is written once, as one file."""
+        return self.role in ("file", "page")
+
+    @property
+    def remedy(self) -> str:
+        """What to do where it may not."""
+        if self.role in ("store", "database"):
+            return "name a file of this machine or a postgresql:// URL"
+        return "name a folder of this machine and copy it there when it is done"
 
 
 @dataclass(frozen=True)
@@ -83,6 +107,19 @@ class Settings(BaseModel):
         ]
         cls.__doc__ = about + _LISTED + "\n".join(fields)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _know_addresses(cls, given: Any) -> Any:
+        """Tell addresses from paths, and refuse one where it cannot be."""
+        if not isinstance(given, Mapping):
+            return given
+        found = dict(given)
+        for name in found.keys() & cls.model_fields.keys():
+            field = cls.model_fields[name]
+            for mark in (one for one in field.metadata if isinstance(one, Reads | Writes)):
+                found[name] = _placed(name, found[name], mark, is_path=_takes_paths(field.annotation))
+        return found
+
     @classmethod
     def about(cls) -> str:
         """Return the docstring without its fields."""
@@ -104,6 +141,23 @@ class Settings(BaseModel):
         except ValidationError as error:
             problem = describe_problem(cls, error)
             raise ConfigError(f"{place}: {problem}" if place else problem) from error
+
+
+def _takes_paths(annotation: Any) -> bool:
+    return annotation is Path or any(map(_takes_paths, get_args(annotation)))
+
+
+def _placed(name: str, given: Any, mark: Reads | Writes, *, is_path: bool) -> Any:
+    """Return what is given for a field as it says of itself; addresses, also several, as such where it has paths."""
+    if isinstance(given, list | tuple):
+        return type(given)(_placed(name, one, mark, is_path=is_path) for one in given)
+    if not is_address(given):
+        return given
+    if mark == Reads("store"):  # which tells stores from what was exported
+        return given
+    if not mark.takes_addresses:
+        raise ValueError(f"{name}: {given} is an address, and this has to be on this machine; {mark.remedy}")
+    return path_of(given) if is_path else given
 
 
 def nested(data: Mapping[str, object]) -> dict[str, object]:

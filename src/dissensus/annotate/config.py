@@ -44,9 +44,9 @@ class Listening(Settings):
     """0: any that is free."""
     trusted_host: str | None = None
     """The name that people use: HOST, or https://HOST behind a proxy that does TLS."""
-    tls_cert: Annotated[Path | None, Reads("file")] = None
+    tls_cert: Annotated[Path | None, Reads("local")] = None
     """Certificate (PEM), to do TLS here."""
-    tls_key: Annotated[Path | None, Reads("file")] = None
+    tls_key: Annotated[Path | None, Reads("local")] = None
     """Its key (PEM)."""
 
     @property

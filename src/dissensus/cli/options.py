@@ -15,7 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from dissensus.cli.complete_paths import complete_file, complete_source
-from dissensus.cli.outputs import Copies, Database, NamedSource, Output, Source, Verb
+from dissensus.cli.outputs import Copies, Database, Input, NamedSource, Output, Source, Verb
 from dissensus.errors import ConfigError
 from dissensus.files.database_url import DatabaseUrl
 from dissensus.settings import Argument, Option, Reads, Settings, Writes, is_union
@@ -262,8 +262,8 @@ class _Field:
             if isinstance(one, Writes):
                 return Database() if one.role == "database" else Output(one.role)
             if isinstance(one, Reads):
-                if one.kind in ("file", "folder"):
-                    return click.Path(path_type=Path)
+                if one.kind in ("file", "local", "folder"):
+                    return Input()
                 return {"named": NamedSource, "copies": Copies}.get(one.kind, Source)()
         return click.Path(path_type=Path) if self.inner is Path else _Value(self)
 

@@ -12,6 +12,8 @@ import click
 
 from dissensus.errors import OutputError
 from dissensus.files.database_url import DatabaseUrl, place_of
+from dissensus.places.addresses import Address, is_address, path_of
+from dissensus.settings import Writes
 
 Role = Literal["file", "folder", "run", "page", "store"]
 
@@ -32,6 +34,10 @@ class Output(click.Path):
         """Give the path a name of its own, which what waits beside it needs: "." and ".." have none."""
         if not str(value):
             self.fail("an empty text names no file or folder", param, ctx)
+        if is_address(value):
+            if not Writes(self.role).takes_addresses:
+                self.fail(f"{value} is an address, and this has to be on this machine; {Writes(self.role).remedy}")
+            return path_of(value)
         if self.role == "store":
             value = place_of(os.fsdecode(value) if isinstance(value, str | bytes) else value)
             if isinstance(value, DatabaseUrl):
@@ -53,6 +59,17 @@ class _Text(click.ParamType[str]):
 
 class Source(_Text):
     """The type of what may name a file or folder that is read, and may be something else: a Hub id, a data set."""
+
+
+class Input(click.Path):
+    """The type of a file or folder that is read, or of an address."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(path_type=Path, **how)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Leave an address as it is."""
+        return path_of(value) if is_address(value) else super().convert(value, param, ctx)
 
 
 class Copies(click.Path):
@@ -113,6 +130,8 @@ def check_outputs(command: click.Command, ctx: click.Context) -> None:
 def _clash(path: Path, role: Role, given: Path) -> bool:
     from dissensus.files.overwrite import is_same, lies_in, would_overwrite
 
+    if isinstance(path, Address) or isinstance(given, Address):  # by their names: nothing is asked of a store here
+        return lies_in(path, given)
     if role == "run":
         return given.is_dir() and is_same(path, given)
     if role == "store":
@@ -159,10 +178,12 @@ def _read(command: click.Command, ctx: click.Context) -> Iterator[tuple[str, Pat
 
 
 def _path(text: str) -> Path:
-    return Path(text.removeprefix("sqlite:///"))
+    return path_of(text.removeprefix("sqlite:///"))
 
 
 def _is_there(path: Path) -> bool:
+    if isinstance(path, Address):
+        return True
     try:
         return path.exists()
     except (OSError, ValueError):  # too long for a path, or with a null byte: text of another kind

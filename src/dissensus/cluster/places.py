@@ -7,15 +7,11 @@ import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from dissensus.errors import InputError, MissingDependencyError, OutputError
+from dissensus.errors import InputError, OutputError
 from dissensus.files.atomic import atomic_path
+from dissensus.places.addresses import is_address, path_of, reason_of, remedy_of, system_of
 
 SUFFIX = ".parquet"
-
-
-def is_address(place: str) -> bool:
-    """Tell an address from a path."""
-    return "://" in place
 
 
 class ShardFolder:
@@ -30,7 +26,7 @@ class ShardFolder:
         self._system: Any = None
         self._root = self.place
         if is_address(self.place):
-            self._system, self._root = _open(self.place)
+            self._system, self._root = system_of(path_of(self.place))
 
     def __str__(self) -> str:
         return self.place
@@ -68,7 +64,7 @@ class ShardFolder:
                 return Path(self._root, name).open("rb")
             return io.BytesIO(self._system.cat_file(f"{self._root}/{name}"))
         except Exception as error:  # every object store has errors of its own, here and below
-            raise InputError(f"{self.path(name)}: cannot be read ({_reason(error)}); check it") from error
+            raise InputError(f"{self.path(name)}: cannot be read ({reason_of(error)}); check it") from error
 
     def put(self, name: str, content: bytes) -> bool:
         """Put a shard there, whole or not at all; False where one of its name is there already, which stays.
@@ -87,8 +83,8 @@ class ShardFolder:
             return False
         except Exception as error:
             raise OutputError(
-                f"{self.path(name)}: cannot be put there ({_reason(error)}); check the address and what may be written "
-                "there, and run again: answers are kept"
+                f"{self.path(name)}: cannot be put there ({reason_of(error)}); {remedy_of(error)}, and run "
+                "again: answers are kept"
             ) from error
         return True
 
@@ -107,14 +103,7 @@ class ShardFolder:
         except FileNotFoundError:
             return []
         except Exception as error:
-            raise InputError(
-                f"{self.place}: cannot be listed ({_reason(error)}); check the address and your access"
-            ) from error
-
-
-def _reason(error: Exception) -> str:
-    said = getattr(error, "strerror", None) or str(error)
-    return (str(said).splitlines() or [type(error).__name__])[0]
+            raise InputError(f"{self.place}: cannot be listed ({reason_of(error)}); {remedy_of(error)}") from error
 
 
 def _put_file(path: Path, content: bytes) -> bool:
@@ -123,15 +112,3 @@ def _put_file(path: Path, content: bytes) -> bool:
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
     return True
-
-
-def _open(address: str) -> tuple[Any, str]:
-    try:
-        import fsspec.core
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError("fsspec", extra="hub", need=address) from error
-    try:
-        system, root = fsspec.core.url_to_fs(address)
-    except (ImportError, ValueError) as error:
-        raise InputError(f"{address}: cannot be reached ({error}); install what fsspec needs for it") from error
-    return system, root.rstrip("/")

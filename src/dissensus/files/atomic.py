@@ -6,12 +6,15 @@ import errno
 import json
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from dissensus.errors import OutputError
+from dissensus.places.addresses import Address, is_address, path_of, put_file
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -21,11 +24,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it becomes ``path``, on any error it is removed.
 
     The folder is created where it is missing, and an older file under the name stays until the new one is
-    complete on disk. A symbolic link is followed.
+    complete on disk. A symbolic link is followed. What goes to an address is written on this machine first, in the
+    folder for temporary files, and stays there where it cannot be put to the address.
 
     Raises OutputError where the file cannot be written: a full disk, no permission, a folder or a device of
-    that name.
+    that name, an address that refuses.
     """
+    if is_address(path):
+        with _uploaded(path_of(path)) as temporary:
+            yield temporary
+        return
     final = Path(os.path.realpath(path))
     temporary = final.with_name(f".{final.name[:200]}.{secrets.token_hex(4)}.tmp")
     try:
@@ -38,14 +46,40 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(final)
         _sync(final.parent)
     except OSError as error:
-        reason = f"cannot write ({os.strerror(error.errno) if error.errno else error})"
-        remedy = "check the folder and its permissions"
-        if error.errno in _FULL:
-            reason, remedy = f"disk full ({os.strerror(error.errno)})", "free space and run again"
-        raise OutputError(f"{path}: {reason}; nothing half-written was left under that name; {remedy}") from error
+        raise _refusal(path, error, "check the folder and its permissions") from error
     finally:
         with suppress(OSError):  # gone after the rename; never there if the folder is at fault
             temporary.unlink()
+
+
+def _refusal(path: str | Path, error: OSError, remedy: str) -> OutputError:
+    reason = f"cannot write ({os.strerror(error.errno) if error.errno else error})"
+    if error.errno in _FULL:
+        reason, remedy = f"disk full ({os.strerror(error.errno)})", "free space and run again"
+    return OutputError(f"{path}: {reason}; nothing half-written was left under that name; {remedy}")
+
+
+@contextmanager
+def _uploaded(final: Path) -> Iterator[Path]:
+    """Yield a temporary path; on success it is put to an address."""
+    assert isinstance(final, Address)
+    remedy = f"it is written in {tempfile.gettempdir()} first: check that folder, or name another as TMPDIR"
+    folder, is_kept = None, False
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="dissensus-"))
+        temporary = folder / final.name
+        temporary.touch()
+        yield temporary
+        try:
+            put_file(temporary, final)
+        except OutputError as error:
+            is_kept = True
+            raise OutputError(f"{error}; what was to be put there is kept in {temporary}") from error
+    except OSError as error:
+        raise _refusal(final, error, remedy) from error
+    finally:
+        if folder is not None and not is_kept:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

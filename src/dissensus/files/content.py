@@ -6,12 +6,13 @@ import hashlib
 from pathlib import Path
 
 from dissensus.errors import InputError
-from dissensus.hashing import file_digest
+from dissensus.places.addresses import path_of
 
 
 def sha256_of(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes as 64 hex digits."""
-    return file_digest(path).hex()
+    with path_of(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def content_of(path: str | Path) -> str | None:
@@ -19,9 +20,9 @@ def content_of(path: str | Path) -> str | None:
 
     None for what is neither: the id of a model or a data set on the Hub is known by its name alone.
 
-    Raises InputError when a file cannot be read.
+    At an address the bytes are read, too: a copy has the same hash. Raises InputError when a file cannot be read.
     """
-    source = Path(path)
+    source = path_of(path)
     try:
         if source.is_file():
             return sha256_of(source)

@@ -11,9 +11,11 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from pydantic import PlainSerializer, PlainValidator
 
 from dissensus.errors import InputError
+from dissensus.places.addresses import is_address, path_of
 
 POSTGRES = ("postgres", "postgresql", "postgresql+psycopg")
 """What an address of PostgreSQL begins with."""
+_TABLES = (".jsonl", ".jsonl.gz", ".parquet", ".csv", ".tsv", ".json")
 _SECRETS = ("password", "sslpassword")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[\w.%-]*)(?::(\d*))?")
 
@@ -84,14 +86,20 @@ def is_postgres(text: str) -> bool:
 
 
 def place_of(place: str | Path | DatabaseUrl) -> Path | DatabaseUrl:
-    """Tell a file from an address of PostgreSQL. Raises InputError for other addresses."""
+    """Tell a file from an address of PostgreSQL; judgments that were exported may be at an address of fsspec's.
+
+    Raises InputError for other addresses.
+    """
     if not isinstance(place, str) or "://" not in place:
         return Path(place) if isinstance(place, str) else place
     if place.startswith("sqlite:///"):
         return Path(place.removeprefix("sqlite:///"))
+    if is_address(place) and place.lower().endswith(_TABLES):
+        return path_of(place)
     if not is_postgres(place):
         kind = place.partition("://")[0]
-        raise InputError(f"a database of type {kind} is not supported; give a file or a postgresql:// URL")
+        hint = f"; judgments that were exported may be there ({', '.join(_TABLES)})" if is_address(place) else ""
+        raise InputError(f"a database of type {kind} is not supported; give a file or a postgresql:// URL{hint}")
     return DatabaseUrl.parse(place)
 
 

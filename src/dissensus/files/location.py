@@ -9,9 +9,11 @@ from typing import Any
 
 from dissensus.errors import InputError, MissingDependencyError
 from dissensus.files.dataframes import Table, one_split
+from dissensus.files.folders.partitions import is_hidden
 from dissensus.files.parts_folder import parts_in
-from dissensus.files.readers import Fault, Row, format_of, read_rows
+from dissensus.files.readers import SUFFIXES, Fault, Row, format_of, read_rows, read_table
 from dissensus.files.rows.class_labels import classes_of, with_names
+from dissensus.places.addresses import Address, path_of
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 _SPLIT = re.compile(r"(.+)-\d+-of-\d+|(train|test|validation|valid|val|dev|eval)(?:\W.*)?")
@@ -41,15 +43,22 @@ def rows_of(source: str | Path | Table, split: str | None, fault: Fault) -> Iter
     if isinstance(source, Table):
         yield from source.rows(split)
         return
-    path, name = Path(source), str(source)
+    path, name = path_of(source), str(source)
     if path.is_dir():
         if is_saved(path):
+            if isinstance(path, Address):
+                raise InputError(
+                    f"{path}: was written by save_to_disk, which is read on this machine alone; copy it here"
+                )
             yield from read_saved(path, split)
         elif split is None and parts_in(path):
             yield from read_rows(path, fault)
         elif files := _files_of(path):
-            for file in _of_split(files, path, split):
-                yield from read_rows(file, fault)
+            yield from read_table(_of_split(files, path, split), path, fault)
+        elif isinstance(path, Address):
+            raise InputError(
+                f"{path}: is a folder without files that can be read ({', '.join(SUFFIXES)}); name another"
+            )
         else:
             yield from read_hub(name, split=split)
     elif path.exists() or not is_hub_id(name):
@@ -71,8 +80,9 @@ def _files_of(folder: Path) -> list[Path]:
         files = sorted(
             file
             for file in found
-            if file.is_file() and format_of(file) is not None and file.name not in _ABOUT
+            if format_of(file) is not None and file.name not in _ABOUT and file.is_file()
             if not any(part.startswith(".") for part in file.relative_to(folder).parts)
+            if not (format_of(file) == "parquet" and is_hidden(file, folder))
         )
         forms = {(format_of(file) or "").partition(".")[0] for file in files}
         kept = "parquet" if "parquet" in forms else min(forms, default="")
@@ -90,7 +100,8 @@ def _of_split(files: list[Path], folder: Path, split: str | None) -> list[Path]:
     """
     names: dict[Path, str | None] = {}
     for file in files:
-        stems = (file.name.partition(".")[0], *reversed(file.relative_to(folder).parts[:-1]))
+        above = [part for part in file.relative_to(folder).parts[:-1] if "=" not in part]
+        stems = (file.name.partition(".")[0], *reversed(above))
         match = next(filter(None, map(_SPLIT.fullmatch, stems)), None)
         names[file] = (match[1] or match[2]) if match else None
     found = sorted({name for name in names.values() if name})

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dissensus.errors import OutputError
+from dissensus.places.addresses import path_of, work_place
 
 _held: set[Path] = set()
 """What this process writes: a verb and the function that it calls are one writer."""
@@ -27,10 +28,12 @@ def sole_writer(path: str | Path) -> Iterator[None]:
     (``RANK`` of torchrun) are one writer, and so are a block and those within it. A path that is no plain file
     (``/dev/null``) belongs to nobody.
 
+    Of an address it keeps those of this machine.
+
     Raises:
         OutputError: another process writes there; or the folder cannot be written.
     """
-    final = Path(os.path.realpath(path))
+    final = Path(os.path.realpath(work_place(path_of(path))))
     is_special = final.exists() and not (final.is_file() or final.is_dir())
     if os.environ.get("RANK", "0") != "0" or is_special or final in _held:
         yield

@@ -6,14 +6,17 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
 
 from dissensus.errors import InputError
+from dissensus.files.folders.partitions import OneSchema, keys_of, parquet_files
 from dissensus.files.formula_escape import ESCAPED, restore_cells
 from dissensus.files.parts_folder import beside_its_parts, parts_in
 from dissensus.files.rows.class_labels import classes_of_schema, with_names
+from dissensus.places.addresses import Address
 
 Format = Literal["jsonl", "jsonl.gz", "parquet", "csv", "tsv", "json"]
 SUFFIXES: dict[str, Format] = {
@@ -29,6 +32,8 @@ SUFFIXES: dict[str, Format] = {
 csv.field_size_limit(64 * 2**20)
 
 _BATCH = 512
+_REMOTE_PIECE = 4 * 2**20
+"""Bytes of a column that are asked of a store at once."""
 
 
 Values = dict[str, Any]
@@ -63,15 +68,17 @@ def format_of(path: str | Path) -> Format | None:
     return next((form for suffix, form in SUFFIXES.items() if name.endswith(suffix)), None)
 
 
-def read_rows(path: Path, fault: Fault, *, form: Format | None = None) -> Iterator[Row]:
-    """Yield the rows of one file, streaming (a ``.json`` list is read whole), or of a folder of parts.
+def read_rows(
+    path: Path, fault: Fault, *, form: Format | None = None, table: OneSchema | None = None, keys: Values | None = None
+) -> Iterator[Row]:
+    """Yield the rows of one file, streaming (a ``.json`` list is read whole), or of a folder of parts or Parquet files.
 
-    ``form`` overrides what the extension says; a line of JSON that is a list is then the row ``{"items": [...]}``. A
+    ``form`` overrides what the extension says; a line of JSON that is a list is then the row ``{"items": [...]}``. Of
+    a Parquet file that is one of several, ``table`` compares the columns, and ``keys`` are what its folders say. A
     single bad row goes to ``fault``. Raises InputError for a file that cannot be read as what it is called.
     """
-    if path.is_dir() and (parts := parts_in(path)):
-        for part in parts:
-            yield from read_rows(part, fault, form=form)
+    if path.is_dir():
+        yield from _folder(path, fault, form)
         return
     lists = form is not None
     form = form or format_of(path)
@@ -82,7 +89,7 @@ def read_rows(path: Path, fault: Fault, *, form: Format | None = None) -> Iterat
         raise InputError(f"{path}: unknown extension; expected {', '.join(SUFFIXES)}; rename or convert the file")
     try:
         if form == "parquet":
-            yield from _parquet(path)
+            yield from _parquet(path, table, keys)
         elif form in ("csv", "tsv"):
             yield from _csv(path, fault, "\t" if form == "tsv" else ",")
         elif form == "json":
@@ -92,7 +99,8 @@ def read_rows(path: Path, fault: Fault, *, form: Format | None = None) -> Iterat
     except FileNotFoundError as error:
         if hint := beside_its_parts(path):
             raise InputError(f"{path}: no such file{hint}") from error
-        raise InputError(f"{path}: no such file; check the name") from error
+        why = f" ({error.strerror})" if isinstance(path, Address) and "bucket" in str(error.strerror) else ""
+        raise InputError(f"{path}: no such file{why}; check the name") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path}: damaged or truncated gzip ({error}); fetch the file again") from error
     except OSError as error:
@@ -100,10 +108,31 @@ def read_rows(path: Path, fault: Fault, *, form: Format | None = None) -> Iterat
         raise InputError(f"{path}: cannot be read ({reason}); check the file") from error
 
 
+def _folder(folder: Path, fault: Fault, form: Format | None) -> Iterator[Row]:
+    """Yield the rows of the parts in a folder, or of its Parquet files."""
+    if parts := parts_in(folder):
+        for part in parts:
+            yield from read_rows(part, fault, form=form)
+        return
+    if not (files := parquet_files(folder)):
+        raise InputError(f"{folder}: is a folder without Parquet files and without parts; name a file")
+    yield from read_table(files, folder, fault)
+
+
+def read_table(files: Sequence[Path], folder: Path, fault: Fault) -> Iterator[Row]:
+    """Yield the rows of files of one folder, file by file; of Parquet files, with what ``key=value`` folders say.
+
+    Raises InputError as `read_rows`, and where one Parquet file has other columns than another.
+    """
+    table = OneSchema()
+    for file, keys in zip(files, keys_of(files, folder), strict=True):
+        yield from read_rows(file, fault, table=table, keys=keys)
+
+
 def _lines(path: Path, *, compressed: bool = False) -> Iterator[tuple[int, str]]:
     """Yield (number, text) of lines that end in ``\\n`` alone: U+2028 and its kin are part of the text."""
     number = done = 0
-    with gzip.open(path) if compressed else path.open("rb") as file:
+    with path.open("rb") as found, gzip.open(found) if compressed else nullcontext(found) as file:
         for raw in file:
             number += 1
             try:
@@ -192,18 +221,34 @@ def _csv(path: Path, fault: Fault, delimiter: str) -> Iterator[Row]:
         raise InputError(f"{path}:{line}: malformed CSV at or after this row ({error}); quote the cells") from error
 
 
-def _parquet(path: Path) -> Iterator[Row]:
-    import pyarrow as pa
+@contextmanager
+def open_parquet(path: Path) -> Iterator[Any]:
+    """Open a Parquet file to be read in batches, without ever holding a large row group.
+
+    Raises what Arrow raises, and InputError where an address cannot be read.
+    """
     import pyarrow.parquet as pq
+
+    with ExitStack() as opened:
+        # Columns are read in turns, piece by piece: to read ahead of a piece would fetch everything several times.
+        source = opened.enter_context(path.open_unbuffered(ahead=False)) if isinstance(path, Address) else path
+        size = _REMOTE_PIECE if isinstance(path, Address) else 2**20
+        yield opened.enter_context(pq.ParquetFile(source, buffer_size=size, pre_buffer=False))
+
+
+def _parquet(path: Path, table: OneSchema | None, keys: Values | None) -> Iterator[Row]:
+    import pyarrow as pa
 
     number = 0
     try:
-        # A buffer keeps one large row group from being loaded whole.
-        with pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
+        with open_parquet(path) as file:
+            if table is not None:
+                table.check(path, file.schema_arrow)
             classes = classes_of_schema(file.schema_arrow.metadata)
             for batch in file.iter_batches(_BATCH, use_threads=False):
                 for values in batch.to_pylist():
                     number += 1
+                    values |= keys or {}
                     yield Row(str(path), number, with_names(values, classes) if classes else values)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]

@@ -16,6 +16,7 @@ from dissensus.files.rows.pair_rows import R, columns_of, record_of, row_of
 from dissensus.files.source import print_notice
 from dissensus.files.trl import TRL_COLUMNS, trl_from_pair
 from dissensus.files.writers import check_writable_name, write_rows, write_table
+from dissensus.places.addresses import path_of
 from dissensus.records import Margin, Pair, Record
 
 
@@ -33,7 +34,7 @@ def read_records(source: str | Path | Any, record_type: type[R]) -> Iterator[R]:
             return
     columns = ", ".join(columns_of(record_type))
     faults = Faults(remedy=f"expected a {record_type.__name__} with {columns}; write the file again")
-    rows = read_rows(Path(source), faults) if isinstance(source, str | Path) else as_table(source).rows(None)
+    rows = read_rows(path_of(source), faults) if isinstance(source, str | Path) else as_table(source).rows(None)
     for row in rows:
         try:
             yield record_of(row.values, record_type)

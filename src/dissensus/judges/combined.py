@@ -29,6 +29,7 @@ from dissensus.judgment_margins import (
     margins_from_stated_probabilities,
 )
 from dissensus.messages import log_length
+from dissensus.places.addresses import path_of
 from dissensus.records import LABEL_VALUE, Judgment, Margin, Pair, Prediction
 from dissensus.stats.resampling.clusters import number_labels
 
@@ -262,7 +263,7 @@ def combine(
         [Opinion.of(judge, rows, ids) for judge, rows in by_judge.items()],
         calibrate=calibrate,
         covariates=covariates,
-        gaps=None if rewards is None else read_reward_gaps(Path(rewards), ids),
+        gaps=None if rewards is None else read_reward_gaps(path_of(rewards), ids),
     )
 
 

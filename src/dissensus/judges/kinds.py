@@ -15,6 +15,7 @@ from dissensus.files.database_url import StoreName, StorePlace, place_of
 from dissensus.judge_calibration import CALIBRATION, Covariates, Target
 from dissensus.judges.base import AnyJudge, Estimate, JsonObject, JudgeSettings, Material, Orders, VoteKind
 from dissensus.parts import PartOf
+from dissensus.places.addresses import path_of
 from dissensus.settings import Option, Reads
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class CommitteeSettings(JudgeSettings):
     """Members that vote on each pair. More members leave the votes of the first ones as they are."""
     folds: int = Field(default=5, ge=2)
     """Parts that the groups are dealt into; fewer where there are fewer groups."""
-    encoder: Annotated[str, Reads()] = "minilm"
+    encoder: Annotated[str, Reads("model")] = "minilm"
     """minilm, a model's folder or a Hub id."""
     max_length: int = Field(default=256, ge=8)
     """Tokens that the encoder reads of a prompt and a response."""
@@ -148,7 +149,7 @@ class PublishedSettings(JudgeSettings):
         reasons = []
         for file in self._files(material.sources):
             try:
-                judges = read_published(Path(file), pairs, notice=lambda _: None)
+                judges = read_published(path_of(file), pairs, notice=lambda _: None)
             except InputError as error:  # of several files, not all need have verdicts
                 reasons.append(str(error))
                 continue

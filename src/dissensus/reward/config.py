@@ -67,7 +67,7 @@ class Runtime(Settings):
 class TrainConfig(Settings):
     """How a reward model is trained; saved beside the model as ``dissensus.json``."""
 
-    model: Annotated[str, Reads()] = "minilm"
+    model: Annotated[str, Reads("model")] = "minilm"
     """Backbone: a folder, a Hub id, or ``minilm`` for the packaged all-MiniLM-L6-v2."""
     objective: ObjectiveName = "bradley-terry"
     """``bradley-terry`` (paper, eq. 1), ``margin`` (eq. 4), ``soft`` (cross-entropy to the judgments'

@@ -63,7 +63,7 @@ class ClassifySettings(InParts):
     """Write each category with its origin here."""
     replace: bool = False
     """Replace categories that pairs have already."""
-    model: Annotated[str | None, Reads()] = None
+    model: Annotated[str | None, Reads("model")] = None
     """A folder, a Hub id, or the server's name for it."""
     base_url: str | None = None
     """Of a server, such as http://127.0.0.1:8000/v1."""

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from dissensus.cluster.ray_data import Workers
 from dissensus.parts import InParts
+from dissensus.places.addresses import Address, work_place
 from dissensus.reward.config import SHORTEST
 from dissensus.settings import Argument, Option, Reads, Writes
 
@@ -26,7 +27,7 @@ class PredictSettings(InParts, Workers):
 
     pairs: Annotated[str, Reads(), Argument()]
     """A data set's name, a file or a Hub id."""
-    model: Annotated[str, Reads()]
+    model: Annotated[str, Reads("model")]
     """A trained folder, or any one-output sequence classifier."""
     out: Annotated[Path, Writes()]
     """Predictions: .parquet, .jsonl or .csv."""
@@ -72,6 +73,7 @@ def run(settings: PredictSettings, *, progress: bool = True) -> PredictResult:
     """Predict; faults of settings and files show before torch is loaded."""
     from dissensus.files import content_of
     from dissensus.files.parts_folder import note_part
+    from dissensus.files.source import print_notice
     from dissensus.files.writers import check_writable_name
     from dissensus.reward.training.preflight import check_calibrated, check_debiased, check_model
     from dissensus.sources import pair_file
@@ -79,6 +81,9 @@ def run(settings: PredictSettings, *, progress: bool = True) -> PredictResult:
 
     check_writable_name(settings.out)
     check_model(settings.model)
+    if isinstance(settings.out, Address):
+        waiting = work_place(settings.out).with_name(settings.out.name + ".part")
+        print_notice(f"finished predictions wait in {waiting} until all are put to {settings.out}")
     name = settings.name or Path(settings.model).name
     if settings.calibrated:
         check_calibrated(settings.model, name)

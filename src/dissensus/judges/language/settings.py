@@ -58,11 +58,11 @@ _DECIDING = ("dtype", "base_url", "api", "context")
 class LanguageSettings(Settings):
     """How a language model is asked: the paper's way unless said otherwise."""
 
-    model: Annotated[str, Reads()]
+    model: Annotated[str, Reads("model")]
     """A folder, a Hub id or, for judge local, a GGUF file."""
     revision: str | None = None
     """Of a Hub id."""
-    template: Annotated[str, Reads()] = "paper"
+    template: Annotated[str, Reads("model")] = "paper"
     """paper, people, share (what share of people prefers A) or a text file with {prompt}, {answer_0}, {answer_1} and,
     if you like, {persona}."""
     personas: Annotated[tuple[_Persona, ...], Option("--persona")] = ()
@@ -291,7 +291,7 @@ class ServerSettings(ModelSettings):
     }
 
     name: Literal["server"] = "server"
-    model: Annotated[str, Reads()] = ""
+    model: Annotated[str, Reads("model")] = ""
     """The server's name for it; its only one unless given."""
     base_url: str | None = None
     """Such as http://127.0.0.1:8000/v1."""

@@ -16,8 +16,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from dissensus.judges.language.prompt import load_template
+from dissensus.places.cache_folder import default_cache
 from dissensus.records import Pair
-from dissensus.text.encoder import default_cache
 
 _TEMPLATES = ("paper", "people")
 _VERSION = 1

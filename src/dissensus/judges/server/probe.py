@@ -18,7 +18,7 @@ from dissensus.judges.server.http import Endpoint
 from dissensus.judges.server.probe_checks import Inquiry, alike
 from dissensus.judges.server.rate_limits import Breaker
 from dissensus.judges.server.retry import AwayError, patiently
-from dissensus.text.encoder import default_cache
+from dissensus.places.cache_folder import default_cache
 
 _VERSION = 6
 """Of what profiles hold: one of another version is probed again."""
@@ -38,7 +38,7 @@ async def cached_probe(
     """Return what an earlier probe of the same server found, or find it out with some twenty short requests.
 
     The server is the same if its address, what it lists of the model, the way it is asked and its answer to one request
-    are. Profiles are kept in the folder ``probes`` of the cache (see `dissensus.text.encoder.default_cache`).
+    are. Profiles are kept in the folder ``probes`` of the cache (see `dissensus.places.cache_folder.default_cache`).
 
     Args:
         endpoint: open.

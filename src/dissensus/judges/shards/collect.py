@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dissensus.cluster.places import ShardFolder, is_address
+from dissensus.cluster.places import ShardFolder
 from dissensus.errors import InputError
 from dissensus.files.parts_folder import PartRecord, check_each_once, check_none_missing, check_same_pairs
 from dissensus.judges.shards.judge_part import SHARDS
@@ -27,6 +27,7 @@ from dissensus.judges.shards.shard import (
 )
 from dissensus.judges.store.store import JudgmentStore
 from dissensus.parts import RECORD, Part, part_of
+from dissensus.places.addresses import is_address
 
 
 @dataclass

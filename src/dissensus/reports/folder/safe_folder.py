@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dissensus.errors import InputError, OutputError
+from dissensus.places.addresses import Address
 
 _OWN = b'<meta name="generator" content="dissensus'
 """Stands near the beginning of every page that this package has written."""
@@ -93,7 +94,7 @@ def check_page(path: Path) -> None:
         OutputError: ``path`` is a link, no plain file, or a file that is not a report.
     """
     try:
-        mode = os.lstat(path).st_mode
+        mode = path.stat().st_mode if isinstance(path, Address) else os.lstat(path).st_mode
         if stat.S_ISLNK(mode):
             raise OutputError(f"{path}: is a link, and a report is not written through one; name a file with --out")
         if not stat.S_ISREG(mode):

@@ -20,6 +20,7 @@ from dissensus.files import read_records, write_records
 from dissensus.files.locks import sole_writer
 from dissensus.hashing import framed_digest
 from dissensus.messages import log_length
+from dissensus.places.addresses import work_place
 from dissensus.records import Pair, Prediction, Text
 from dissensus.reward.config import SHORTEST, CalibrationMethod, TrainConfig
 from dissensus.reward.fast.select import Layout, lay_out_for, settle
@@ -365,12 +366,12 @@ def predict_file(
 ) -> int:
     """Predict pairs window by window and write them to ``out``; returns how many. What was cut is reported at the end.
 
-    Finished windows wait in ``out``.part under a hash of ``identity`` (what decides the model), the settings and the
-    pairs, so a second call scores only what is missing. ``out`` appears when all are there. Raises OutputError where
-    another process is writing it.
+    Finished windows wait in ``out``.part (of `work_place`) under a hash of ``identity`` (what decides the model), the
+    settings and the pairs, so a second call scores only what is missing. ``out`` appears when all are there. Raises
+    OutputError where another process is writing it.
     """
     with sole_writer(out):
-        part = out.with_name(out.name + ".part")
+        part = work_place(out).with_name(out.name + ".part")
         settings = f"{identity}\0{name}\0{seed}\0{calibrated}\0{model.encoding.max_length}\0{model.precision}"
         settings += f"\0{debias}" if debias else ""
         files: list[Path] = []

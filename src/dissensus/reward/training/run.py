@@ -18,6 +18,7 @@ from transformers import TrainerCallback, TrainingArguments, set_seed
 
 from dissensus.errors import ConfigError, InputError, TrainingError
 from dissensus.files.locks import sole_writer
+from dissensus.places.cache_folder import default_cache
 from dissensus.records import Margin, Pair, plain_text
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.fast.select import Layout, lay_out_for, settle
@@ -49,7 +50,7 @@ from dissensus.reward.training.preflight import check_settings, refuse_ensemble_
 from dissensus.reward.training.run_identity import RunIdentity, find_checkpoint, find_finished
 from dissensus.reward.training.start import Start
 from dissensus.reward.training.trainer import ExtraSteps, PairTrainer, ProgressBar
-from dissensus.text.encoder import best_device, default_cache, gains_by_bfloat16, quiet_transformers
+from dissensus.text.encoder import best_device, gains_by_bfloat16, quiet_transformers
 from dissensus.text.pretrained import position_limit
 
 TOKENS_ON_CPU, TOKENS_ON_GPU = 2048, 16384

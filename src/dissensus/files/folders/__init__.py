@@ -1,0 +1,1 @@
+"""Folders that are read as one table."""

@@ -1,0 +1,1 @@
+"""Where files lie: at addresses, and in the cache folder of this machine."""
