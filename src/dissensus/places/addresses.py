@@ -145,7 +145,7 @@ class Address(PosixPath):
             if below and fnmatch.fnmatchcase(PurePosixPath(below).name, pattern):
                 yield self._seen(below, True)
 
-    def open(self, mode: str = "r", *_: Any, **__: Any) -> Any:  # type: ignore[override]
+    def open(self, mode: str = "r", *_: Any, **__: Any) -> Any:
         """Open it to be read: bytes in mode "rb", else UTF-8 text."""
         if mode not in ("r", "rb", "rt"):
             raise OutputError(f"{self}: cannot be written piece by piece at an address; name a file of this machine")
