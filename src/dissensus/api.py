@@ -217,13 +217,14 @@ def train(
 
     if config is not None and settings:
         raise ConfigError("give config or its settings one by one, not both")
-    chosen = step.TrainSettings(
-        pairs="",
-        out=path_of(out),
-        training=config if config is not None else TrainConfig.load(settings),
-        allow_missing=allow_missing,
-        overwrite=overwrite,
-    )
+    given = {
+        "pairs": "",
+        "out": out,
+        "training": config if config is not None else TrainConfig.load(settings),
+        "allow_missing": allow_missing,
+        "overwrite": overwrite,
+    }
+    chosen = step.TrainSettings.load(given)
     rows = None if margins is None else _records(margins, Margin)
     return step.run(chosen, pairs=read_pairs(pairs), margins=rows, progress=progress)
 

@@ -64,19 +64,16 @@ class Source(_Text):
 class Input(click.Path):
     """The type of a file or folder that is read, or of an address."""
 
-    def __init__(self, **how: Any) -> None:
-        super().__init__(path_type=Path, **how)
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Leave an address as it is."""
         return path_of(value) if is_address(value) else super().convert(value, param, ctx)
 
 
-class Copies(click.Path):
+class Copies(Input):
     """The type of a folder of copies of data sets: other files may be put beside them, over none of them."""
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
 
 
 class NamedSource(Source):
