@@ -306,7 +306,7 @@ def test_a_full_disk_on_the_way_leaves_nothing(memory: Any, tmp_path: Path, monk
 def test_what_is_not_there_is_named(bucket: str, run: Run, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     for source, words in (
-        (f"{bucket}/none.jsonl", "no such file; check the name"),
+        (f"{bucket}/none.jsonl", "no such file at that address; check the bucket and the name"),
         ("s3://nobody/x.jsonl", "no such file"),
         ("gs://b/x.jsonl", "gcsfs, which is not installed; run: pip install gcsfs"),
         ("what://b/x.jsonl", "Protocol not known: what"),

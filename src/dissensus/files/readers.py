@@ -99,8 +99,9 @@ def read_rows(
     except FileNotFoundError as error:
         if hint := beside_its_parts(path):
             raise InputError(f"{path}: no such file{hint}") from error
-        why = f" ({error.strerror})" if isinstance(path, Address) and "bucket" in str(error.strerror) else ""
-        raise InputError(f"{path}: no such file{why}; check the name") from error
+        if isinstance(path, Address):
+            raise InputError(f"{path}: no such file at that address; check the bucket and the name") from error
+        raise InputError(f"{path}: no such file; check the name") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path}: damaged or truncated gzip ({error}); fetch the file again") from error
     except OSError as error:
