@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -55,7 +56,7 @@ class ShardFolder:
             self._system.invalidate_cache()
             return bool(self._system.exists(f"{self._root}/{name}"))
         except Exception as error:
-            raise InputError(f"{self.path(name)}: cannot be looked for ({_reason(error)}); check it") from error
+            raise InputError(f"{self.path(name)}: cannot be looked for ({reason_of(error)}); check it") from error
 
     def open(self, name: str) -> BinaryIO:
         """Open a shard, to be read here and there. Raises InputError."""
@@ -89,9 +90,12 @@ class ShardFolder:
         return True
 
     def remove(self) -> None:
-        """Remove the folder with all that is in it, where it is one of this machine."""
+        """Remove the folder with all that is in it; what an address refuses to remove stays."""
         if self._system is None:
             shutil.rmtree(self._root, ignore_errors=True)
+            return
+        with suppress(Exception):  # whatever is left there changes nothing
+            self._system.rm(self._root, recursive=True)
 
     def _entries(self) -> list[str]:
         if self._system is None:

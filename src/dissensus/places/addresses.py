@@ -108,6 +108,14 @@ class Address(PosixPath):
         """Tell whether a folder is there: in an object store, whether names begin with it."""
         return (self._info() or {}).get("type") == "directory"
 
+    def is_absolute(self) -> bool:
+        """Return True: it is the same from every folder."""
+        return True
+
+    def absolute(self) -> Address:
+        """Return itself."""
+        return self
+
     def is_symlink(self) -> bool:
         """Return False."""
         return False

@@ -81,7 +81,7 @@ def run(settings: PredictSettings, *, progress: bool = True) -> PredictResult:
 
     check_writable_name(settings.out)
     check_model(settings.model)
-    if isinstance(settings.out, Address):
+    if isinstance(settings.out, Address) and not settings.are_on_ray:
         waiting = work_place(settings.out).with_name(settings.out.name + ".part")
         print_notice(f"finished predictions wait in {waiting} until all are put to {settings.out}")
     name = settings.name or Path(settings.model).name
