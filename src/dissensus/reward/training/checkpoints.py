@@ -59,7 +59,7 @@ class MarkWhole(TrainerCallback):  # type: ignore[misc]
 
 def trained_model(trainer: PairTrainer) -> Any:
     """Return what can be scored with: without accelerate's autocast, to agree with the saved model."""
-    if trainer.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+    if trainer.accelerator.distributed_type == DistributedType.FSDP:
         return trainer.model_wrapped
     return trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
 
