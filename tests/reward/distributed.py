@@ -1,7 +1,7 @@
-"""Jobs of two processes, or as many as they say, one after the other: ``JOBS``, a file with a JSON list. All import once.
+"""Jobs of two processes, or as many as they say, in turn: ``JOBS``, a file with a JSON list. All import once.
 
-A job has ``settings`` (of the environment), perhaps ``killed`` (ranks, a step and the method of the trainer in which
-these processes end as by ``kill -9``), and either ``pairs`` and ``runs``, [configuration, folder] each, to train,
+A job has ``settings`` (of the environment), perhaps ``killed`` (ranks, a step and the method of the trainer within
+which these processes end as by ``kill -9``), and either ``pairs`` and ``runs``, [configuration, folder] each, to train,
 or a ``model`` to evaluate with TRL's trainer and an ``out`` for what was found.
 """
 

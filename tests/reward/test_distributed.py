@@ -97,7 +97,9 @@ def test_two_processes_train_what_one_does(name, folder, configs, some, pairs, t
     np.testing.assert_allclose(*(values - values.mean() for values in rewards), atol=1e-4)
 
 
-def test_shards_of_two_processes_one_of_which_dies_go_on_in_four_and_then_in_one(folder, configs, some, pairs, tmp_path):
+def test_shards_of_two_processes_one_of_which_dies_go_on_in_four_and_then_in_one(
+    folder, configs, some, pairs, tmp_path
+):
     config = configs["fsdp-llama"]
     whole = [path.parent.name for path in (folder / "shards.part").glob("checkpoint-*/dissensus.json")]
     assert whole == ["checkpoint-4"]

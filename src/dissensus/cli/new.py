@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 import dissensus
-
 from dissensus.cli.complete_paths import complete_preset
 from dissensus.cli.outputs import Verb
 from dissensus.errors import InputError, OutputError
@@ -42,7 +41,9 @@ def command(name: str, preset: str | None, accelerate: str | None) -> None:
         raise OutputError(f"{path}: exists, and is not written over; choose another name")
     if accelerate is not None:
         if preset is not None:
-            raise InputError("--preset begins a study, and --accelerate a configuration of accelerate; give one of them")
+            raise InputError(
+                "--preset begins a study, and --accelerate a configuration of accelerate; give one of them"
+            )
         write_text(path, (LAUNCHES / f"{accelerate}.yaml").read_text(encoding="utf-8"))
         launch = "dissensus train PAIRS --out DIR"
         click.echo(f"{path}: set num_processes, then\n  accelerate launch --config_file {path} -m {launch}")

@@ -240,6 +240,8 @@ def _prepare(targets: Targets, held_out: Targets | None, config: TrainConfig, he
         held = encode_targets(held_out, encoding) if held_out else None
     start.report_loss_of_length(config)
     length = start.fit_length(model, layout, data, config, sharded=is_sharded())
+    # Fitted to rewards that round otherwise in other processes, or that one of them had no memory for.
+    length = broadcast_object_list([length])[0]
     data, held = data.with_length(length), held.with_length(length) if held else None
     texts = (text for pair in targets.pairs for text in (pair.prompt, pair.response_a, pair.response_b))
     if encoding.loses_newlines() and any("\n" in plain_text(text) for text in texts):
