@@ -3,10 +3,10 @@
     python bench/memory.py [--model FOLDER_OR_ID] [--devices 8] [--tokens 16384] [--lora-rank 16] [--json FILE]
 
 Without a model, the sizes of an 8 B Llama 3. Weights are float32 (4 bytes), as are gradients (4) and AdamW's two
-moments (8). In bfloat16 a pass reads copies (2). Activations, with --gradient-checkpointing: what enters each layer, and
-all that one layer keeps; without it, what every layer keeps. A token keeps about 8 times the hidden size and 3 times the
-inner one in a layer (attention without its matrix of scores), 2 bytes each. Left out: what the allocator loses, buffers
-of exchanges, CUDA.
+moments (8). In bfloat16 a pass reads 2-byte copies. Activations, with --gradient-checkpointing: what enters each
+layer, and all that one layer keeps; without it, what every layer keeps. A token keeps about 8 times the hidden size
+and 3 times the inner one in a layer (attention without its matrix of scores), 2 bytes each. Left out: what the
+allocator loses, buffers of exchanges, CUDA.
 """
 
 from __future__ import annotations
