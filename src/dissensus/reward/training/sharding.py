@@ -6,6 +6,7 @@ Shards of FSDP are read by any number of processes, one among them; those of ZeR
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,10 +76,13 @@ def read_shards(checkpoint: str | Path, accelerator: Any, model: Any, optimizer:
     from accelerate.utils import load_fsdp_model, load_fsdp_optimizer
 
     how = FullyShardedDataParallelPlugin(fsdp_version=2, state_dict_type="SHARDED_STATE_DICT", cpu_offload=False)
-    if optimizer is None:
-        load_fsdp_model(how, accelerator, model, str(checkpoint), adapter_only=True)
-    else:
-        load_fsdp_optimizer(how, accelerator, optimizer, model, str(checkpoint), adapter_only=True)
+    with warnings.catch_warnings():
+        # That one process loads alone, as it is to.
+        warnings.filterwarnings("ignore", message="torch.distributed is", category=UserWarning)
+        if optimizer is None:
+            load_fsdp_model(how, accelerator, model, str(checkpoint), adapter_only=True)
+        else:
+            load_fsdp_optimizer(how, accelerator, optimizer, model, str(checkpoint), adapter_only=True)
 
 
 @contextmanager
