@@ -5,6 +5,7 @@ which these processes end as by ``kill -9``), and either ``pairs`` and ``runs``,
 or a ``model`` to evaluate with TRL's trainer and an ``out`` for what was found.
 """
 
+import importlib
 import importlib.util
 import json
 import os
@@ -15,7 +16,7 @@ from typing import Any
 
 import torch
 import trl  # noqa: F401  # is loaded before the processes part
-from accelerate import Accelerator, FullyShardedDataParallelPlugin
+from accelerate import Accelerator, FullyShardedDataParallelPlugin, PartialState
 from accelerate.state import AcceleratorState, DistributedType
 from torch.distributed._functional_collectives import AsyncCollectiveTensor
 
@@ -39,6 +40,20 @@ def _allow_fsdp_on_the_cpu() -> None:
         return {k: v.wait() if isinstance(v, AsyncCollectiveTensor) else v for k, v in weights.items()}
 
     Accelerator.get_state_dict = gathered
+
+
+def _allow_zero3_on_the_cpu() -> None:
+    """Let accelerate use DeepSpeed where it would not: with gloo, and without an operator that is compiled."""
+    # Under this name stands torch itself in deepspeed.comm.
+    importlib.import_module("deepspeed.comm.torch").build_shm_op = lambda: None
+    PartialState(cpu=True)
+    init = AcceleratorState.__init__
+
+    def with_devices(self: Any, mixed_precision: str | None = None, cpu: bool = False, **options: Any) -> None:
+        os.environ.pop("ACCELERATE_USE_CPU", None)
+        init(self, mixed_precision, False, **options)
+
+    AcceleratorState.__init__ = with_devices
 
 
 def _evaluate(folder: str, out: str) -> None:
@@ -66,6 +81,8 @@ def _work(job: dict[str, Any], rank: int, processes: int, port: int) -> None:
     torch.set_num_threads(1)
     if "ACCELERATE_USE_FSDP" in job["settings"]:
         _allow_fsdp_on_the_cpu()
+    if "ACCELERATE_USE_DEEPSPEED" in job["settings"]:
+        _allow_zero3_on_the_cpu()
     if rank in job.get("killed", {}).get("ranks", ()):
         _end_within(job["killed"]["within"], job["killed"]["step"])
     for config, out in job.get("runs", ()):

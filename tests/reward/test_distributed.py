@@ -1,5 +1,6 @@
 """Two processes with gloo on the CPU train what one process trains, and evaluate what one evaluates."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -24,9 +25,17 @@ FSDP = {
     "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
     "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
 }
+ZERO = {
+    "ACCELERATE_USE_DEEPSPEED": "true",
+    "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3",
+    "ACCELERATE_DEEPSPEED_ZERO3_SAVE_16BIT_MODEL": "true",
+    "DS_ACCELERATOR": "cpu",
+}
+SETTINGS = {"ddp": {}, "fsdp": FSDP, "zero": ZERO}
 RUNS = {
     "ddp": {"bert": ("tiny_bert", None), "llama": ("tiny_llama", None), "bert-lora": ("tiny_bert", 2)},
     "fsdp": {"llama": ("tiny_llama", None), "llama-lora": ("tiny_llama", 2)},
+    "zero": {"llama-lora": ("tiny_llama", 2)},
 }
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")]
 
@@ -53,11 +62,13 @@ def folder(configs, some, tiny_bert, tmp_path_factory) -> Path:
     """Everything that two processes make, in processes whose imports, most of the time, are shared."""
     pytest.importorskip("peft", reason="peft is not installed (extra lora)")
     pytest.importorskip("trl", reason="trl is not installed")
+    if importlib.util.find_spec("deepspeed") is None:
+        pytest.skip("deepspeed is not installed")
     folder = tmp_path_factory.mktemp("two")
     write_records(folder / "pairs.jsonl", some)
     jobs = [
         {
-            "settings": FSDP if kind == "fsdp" else {},
+            "settings": SETTINGS[kind],
             "pairs": str(folder / "pairs.jsonl"),
             "runs": [
                 [config.model_dump(mode="json"), str(folder / name)]
@@ -115,11 +126,11 @@ def test_shards_of_two_processes_one_of_which_dies_go_on_in_four_and_then_in_one
 
 
 def test_the_summary_says_how_the_model_was_spread(folder: Path):
-    found = {name: find_record(folder / name).summary for name in ("ddp-bert", "fsdp-llama", "fsdp-llama-lora")}
+    found = {name: find_record(folder / name).summary for name in ("ddp-bert", "fsdp-llama", "zero-llama-lora")}
     assert {name: summary.processes for name, summary in found.items()} == {
         "ddp-bert": "DDP on 2 processes",
         "fsdp-llama": "FSDP2 on 2 processes",
-        "fsdp-llama-lora": "FSDP2 on 2 processes",
+        "zero-llama-lora": "ZeRO-3 on 2 processes",
     }
     assert found["fsdp-llama"].layout == "packed"
 
