@@ -6,12 +6,11 @@ from pathlib import Path
 
 import click
 
-import dissensus
 from dissensus.cli.complete_paths import complete_preset
 from dissensus.cli.outputs import Verb
 from dissensus.errors import InputError, OutputError
 
-LAUNCHES = Path(dissensus.__file__).parent / "reward/training/launch"
+LAUNCHES = Path(__file__).parents[1] / "reward" / "training" / "launch"
 """Files of accelerate's own format, which are shipped with the package."""
 _LAUNCHES = ("ddp", "fsdp2", "zero3")
 
