@@ -80,3 +80,27 @@ def test_a_name_that_is_none_makes_no_file(name: str):
     with pytest.raises(InputError, match="names no file; give a name"):
         new(name)
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("ddp", {"distributed_type": "MULTI_GPU"}),
+        ("fsdp2", {"FSDP_VERSION": 2, "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT"}),
+        ("zero3", {"zero_stage": 3, "zero3_save_16bit_model": True}),
+    ],
+)
+def test_a_file_for_accelerate_is_read_by_accelerate(kind: str, expected: dict[str, object]):
+    config_args = pytest.importorskip("accelerate.commands.config.config_args")
+    assert "accelerate launch --config_file nodes.yaml -m dissensus train" in new("nodes", "--accelerate", kind)
+    found = config_args.load_config_from_file("nodes.yaml")
+    parts = {**found.deepspeed_config, **{name.upper(): value for name, value in found.fsdp_config.items()}}
+    assert {"distributed_type": found.distributed_type.value, **parts}.items() >= expected.items()
+
+
+def test_a_file_for_accelerate_is_no_study():
+    with pytest.raises(InputError, match="give one of them"):
+        new("mine", "--accelerate", "ddp", "--preset", "paper")
+    new("mine", "--accelerate", "ddp")
+    with pytest.raises(OutputError, match="not written over"):
+        new("mine", "--accelerate", "ddp")

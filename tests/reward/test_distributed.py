@@ -1,5 +1,6 @@
 """Two processes with gloo on the CPU train what one process trains, and evaluate what one evaluates."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from dissensus.files import write_records
 from dissensus.records import Pair
 from dissensus.reward.config import TrainConfig
+from dissensus.reward.model_record import find_record
 from dissensus.reward.serving.reward_model import RewardModel
 from dissensus.reward.training.run import train
 
@@ -23,9 +25,17 @@ FSDP = {
     "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
     "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
 }
+ZERO = {
+    "ACCELERATE_USE_DEEPSPEED": "true",
+    "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3",
+    "ACCELERATE_DEEPSPEED_ZERO3_SAVE_16BIT_MODEL": "true",
+    "DS_ACCELERATOR": "cpu",
+}
+SETTINGS = {"ddp": {}, "fsdp": FSDP, "zero": ZERO}
 RUNS = {
     "ddp": {"bert": ("tiny_bert", None), "llama": ("tiny_llama", None), "bert-lora": ("tiny_bert", 2)},
     "fsdp": {"llama": ("tiny_llama", None), "llama-lora": ("tiny_llama", 2)},
+    "zero": {"llama-lora": ("tiny_llama", 2)},
 }
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")]
 
@@ -52,11 +62,13 @@ def folder(configs, some, tiny_bert, tmp_path_factory) -> Path:
     """Everything that two processes make, in processes whose imports, most of the time, are shared."""
     pytest.importorskip("peft", reason="peft is not installed (extra lora)")
     pytest.importorskip("trl", reason="trl is not installed")
+    if importlib.util.find_spec("deepspeed") is None:
+        pytest.skip("deepspeed is not installed")
     folder = tmp_path_factory.mktemp("two")
     write_records(folder / "pairs.jsonl", some)
     jobs = [
         {
-            "settings": FSDP if kind == "fsdp" else {},
+            "settings": SETTINGS[kind],
             "pairs": str(folder / "pairs.jsonl"),
             "runs": [
                 [config.model_dump(mode="json"), str(folder / name)]
@@ -66,6 +78,14 @@ def folder(configs, some, tiny_bert, tmp_path_factory) -> Path:
         }
         for kind in RUNS
     ]
+    shards = {
+        "settings": {**FSDP, "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT"},
+        "pairs": str(folder / "pairs.jsonl"),
+        "runs": [[configs["fsdp-llama"].model_dump(mode="json"), str(folder / "shards")]],
+    }
+    cut = {"ranks": [1], "step": 4, "within": "_save_rng_state"}
+    jobs.append({**shards, "killed": cut})
+    jobs.append({**shards, "processes": 4, "killed": {"ranks": [0, 1, 2, 3], "step": 4, "within": "training_step"}})
     jobs.append({"settings": {"CI": "1"}, "model": str(tiny_bert), "out": str(folder / "trl")})
     (folder / "jobs.json").write_text(json.dumps(jobs))
     command = [sys.executable, str(Path(__file__).with_name("distributed.py")), str(folder / "jobs.json")]
@@ -86,6 +106,33 @@ def test_two_processes_train_what_one_does(name, folder, configs, some, pairs, t
     rewards = [RewardModel.load(out).rewards(texts) for out in (tmp_path / "one", folder / name)]
     # Rewards have a free constant, which no loss holds.
     np.testing.assert_allclose(*(values - values.mean() for values in rewards), atol=1e-4)
+
+
+def test_shards_of_two_processes_one_of_which_dies_go_on_in_four_and_then_in_one(
+    folder, configs, some, pairs, tmp_path
+):
+    config = configs["fsdp-llama"]
+    whole = [path.parent.name for path in (folder / "shards.part").glob("checkpoint-*/dissensus.json")]
+    assert whole == ["checkpoint-4"]
+    assert {len([*found.glob("*.distcp")]) for found in (folder / "shards.part/checkpoint-4").glob("*_0")} == {4}
+    summary = train(some, config, folder / "shards", progress=False)
+    assert (summary.resumed_from, summary.processes) == (4, "one process")
+    train(some, config, tmp_path / "one", progress=False)
+    for mine, theirs in zip(log_of(tmp_path / "one"), log_of(folder / "shards"), strict=True):
+        assert mine == pytest.approx(theirs, abs=1e-5)
+    texts = [(pair.prompt, pair.response_a) for pair in pairs]
+    rewards = [RewardModel.load(out).rewards(texts) for out in (tmp_path / "one", folder / "shards")]
+    np.testing.assert_allclose(*(values - values.mean() for values in rewards), atol=1e-4)
+
+
+def test_the_summary_says_how_the_model_was_spread(folder: Path):
+    found = {name: find_record(folder / name).summary for name in ("ddp-bert", "fsdp-llama", "zero-llama-lora")}
+    assert {name: summary.processes for name, summary in found.items()} == {
+        "ddp-bert": "DDP on 2 processes",
+        "fsdp-llama": "FSDP2 on 2 processes",
+        "zero-llama-lora": "ZeRO-3 on 2 processes",
+    }
+    assert found["fsdp-llama"].layout == "packed"
 
 
 def test_trls_trainer_in_two_processes_counts_each_row_once(folder: Path):

@@ -61,6 +61,8 @@ class TrainSummary(BaseModel):
     """What to beware of: that nothing was learnt."""
     responses_cut: int = 0
     """Texts whose response lost its end, the prompt not being enough."""
+    processes: str = "one process"
+    """How the model was spread: ``one process``, or such as ``FSDP2 on 4 processes``."""
     pairs_alike: int = 0
     """Pairs whose two responses differ, and are read as the same tokens."""
 

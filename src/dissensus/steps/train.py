@@ -100,6 +100,8 @@ class TrainResult:
         if done.validation_nll is not None:
             fit = f"nll {done.validation_nll:.4f}, accuracy {done.validation_accuracy:.3f}"
             yield f"  validation: {fit} on {done.validation_pairs} pairs"
+        if done.processes != "one process":
+            yield f"  {done.processes}, texts {done.layout}"
         yield from self._of_length()
         if done.members_nll:
             each = ", ".join(f"{nll:.4f}" for nll in done.members_nll)

@@ -28,6 +28,7 @@ from dissensus.reward.text.backbone import load_backbone
 from dissensus.reward.text.token_cache import EncodedTexts
 from dissensus.reward.training.lora import ADAPTER_FOLDER, is_adapted, merge_adapters, rebuild_adapted, save_adapter
 from dissensus.reward.training.run_identity import RunIdentity
+from dissensus.reward.training.sharding import whole_weights
 from dissensus.reward.training.trainer import WRITE_FAILURES, PairTrainer
 from dissensus.text.encoder import quiet_transformers
 from dissensus.versions import stamped
@@ -46,11 +47,14 @@ class MarkWhole(TrainerCallback):  # type: ignore[misc]
         self._mark = stamped({"fingerprint": identity.fingerprint, "config": identity.config.deciding()})
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Mark the checkpoint that was just written."""
+        """Mark the checkpoint that was just written, and then remove the ones before, which a cut would go back to."""
         # The others write their random state into the same folder.
         PartialState().wait_for_everyone()
         if state.is_world_process_zero:
-            write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / RECORD_FILE, self._mark)
+            new = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            write_json(new / RECORD_FILE, self._mark)
+            for old in set(new.parent.glob("checkpoint-*")) - {new}:
+                shutil.rmtree(old, ignore_errors=True)
 
 
 def trained_model(trainer: PairTrainer) -> Any:
@@ -92,7 +96,8 @@ def save_model(
             shutil.rmtree(folder, ignore_errors=True)
             raise OutputError(f"{out}: the model cannot be written ({error}); free space and run again") from error
         # As transformers would load and feed it: a lost head must not go unseen.
-        reloaded = load_backbone(str(folder), new_head=False)[0].to(trainer.args.device)
+        with whole_weights():
+            reloaded = load_backbone(str(folder), new_head=False)[0].to(trainer.args.device)
         after = score_texts(reloaded, replace(layout, kind="padded"), encoded, rows=some)
         worst = float(np.abs(before - after).max())
         if not worst <= _RELOAD_TOLERANCE * max(1.0, float(np.abs(after).max())):
@@ -114,8 +119,9 @@ def _save_weights(trainer: PairTrainer, weights: dict[str, Tensor], backbone: st
         model.save_pretrained(folder, state_dict=weights)
         return
     save_adapter(model, folder / ADAPTER_FOLDER, base=backbone_name(backbone), weights=weights)
-    if trainer.accelerator.distributed_type == DistributedType.FSDP:
-        plain, _ = load_backbone(backbone, new_head=True, outputs=model.config.num_labels)
+    if trainer.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        with whole_weights():
+            plain, _ = load_backbone(backbone, new_head=True, outputs=model.config.num_labels)
         model = rebuild_adapted(plain, model, weights)
     merge_adapters(model).save_pretrained(folder)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -48,6 +47,7 @@ from dissensus.reward.training.learning_check import LearningCheck
 from dissensus.reward.training.lora import add_adapters
 from dissensus.reward.training.preflight import check_settings, refuse_ensemble_on_hub
 from dissensus.reward.training.run_identity import RunIdentity, find_checkpoint, find_finished
+from dissensus.reward.training.sharding import check_readable, is_sharded, spread_of, whole_weights
 from dissensus.reward.training.start import Start
 from dissensus.reward.training.trainer import ExtraSteps, PairTrainer, ProgressBar
 from dissensus.text.encoder import best_device, gains_by_bfloat16, quiet_transformers
@@ -148,13 +148,15 @@ def _train(
         if (done := find_finished(out, identity, overwrite=overwrite)) is not None:
             return done
         checkpoint = find_checkpoint(part, identity, overwrite=overwrite)
+        if checkpoint is not None:
+            check_readable(checkpoint, processes.num_processes)
     run = _prepare(targets, held_out, config, config.seed if head_seed is None else head_seed)
     bar = ProgressBar(f"{config.objective}, seed {config.seed}")
     trainer = _trainer(run, identity, part)
     for callback in (*callbacks, *([bar] if progress and processes.is_main_process else [])):
         trainer.add_callback(callback)
     # Weights that are spread over processes cannot be scored with before they are.
-    learning = None if _is_sharded() else LearningCheck(trained_model(trainer), run.data, run.layout, config)
+    learning = None if is_sharded() else LearningCheck(trained_model(trainer), run.data, run.layout, config)
     # Whatever ends training, what is said of it stands on a line of its own.
     with quiet_transformers(), closing(bar):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -177,6 +179,7 @@ def _train(
         responses_cut=lost.responses_cut,
         pairs_alike=lost.pairs_alike,
         layout=run.layout.kind if run.layout.reason is None else f"{run.layout.kind}: {run.layout.reason}",
+        processes=spread_of(trainer.accelerator),
         steps=steps,
         resumed_from=int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0,
         seconds=round(time.perf_counter() - started, 1),
@@ -212,9 +215,10 @@ def _prepare(targets: Targets, held_out: Targets | None, config: TrainConfig, he
     outputs = objective_of(config).outputs
     made: list[str] = []
     try:
-        model, tokenizer = load_backbone(
-            config.model, new_head=True, outputs=outputs, dropout=config.dropout, made=made
-        )
+        with whole_weights():
+            model, tokenizer = load_backbone(
+                config.model, new_head=True, outputs=outputs, dropout=config.dropout, made=made
+            )
     except InputError:
         refuse_ensemble_on_hub(config.model)
         raise
@@ -230,13 +234,15 @@ def _prepare(targets: Targets, held_out: Targets | None, config: TrainConfig, he
     start = Start.of(config.model, model, has_reward=not made)
     encoding = encoding_of(tokenizer, config.max_length, start.style or style_to_train(tokenizer))
     # Before the texts are encoded, which may take minutes: what no text can be given to is no fault of the first one.
-    layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=config.runtime.fast, sharded=_is_sharded())
+    layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=config.runtime.fast, sharded=is_sharded())
     layout = settle(model, layout, encoding)
     with processes.main_process_first():
         data = encode_targets(targets, encoding, cache=default_cache() / "tokens")
         held = encode_targets(held_out, encoding) if held_out else None
     start.report_loss_of_length(config)
-    length = start.fit_length(model, layout, data, config, sharded=_is_sharded())
+    length = start.fit_length(model, layout, data, config, sharded=is_sharded())
+    # Fitted to rewards that round otherwise in other processes, or that one of them had no memory for.
+    length = broadcast_object_list([length])[0]
     data, held = data.with_length(length), held.with_length(length) if held else None
     texts = (text for pair in targets.pairs for text in (pair.prompt, pair.response_a, pair.response_b))
     if encoding.loses_newlines() and any("\n" in plain_text(text) for text in texts):
@@ -270,11 +276,6 @@ def _fit_on_held(model: Any, run: _Prepared) -> tuple[Calibration | None, float 
     except TrainingError as error:
         report(f"not calibrated: {error}")
         return None, slope
-
-
-def _is_sharded() -> bool:
-    """Whether weights are spread over processes layer by layer, which only the layers' own forward pass gathers."""
-    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
 
 
 def precision_is_bf16(config: TrainConfig) -> bool:
@@ -336,7 +337,6 @@ def _arguments(config: TrainConfig, epochs: int, batches: int, part: Path) -> Tr
         logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=-(-runtime.checkpoint_steps // runtime.logging_steps) * runtime.logging_steps,
-        save_total_limit=1,
         disable_tqdm=True,
         dataloader_pin_memory=False,
         report_to=list(runtime.report_to) or "none",

@@ -82,11 +82,15 @@ def find_finished(out: Path, identity: RunIdentity, *, overwrite: bool) -> Train
 
 
 def find_checkpoint(part: Path, identity: RunIdentity, *, overwrite: bool) -> Path | None:
-    """Find the newest checkpoint that was written whole; an unmarked one was cut off while saving.
+    """Find the newest checkpoint that was written whole; an unmarked one was cut off while saving, and is removed.
 
     Raises ConfigError where it belongs to another config, backbone or data, which ``overwrite`` removes.
     """
-    whole = [folder for folder in part.glob("checkpoint-*") if (folder / RECORD_FILE).is_file()]
+    found_there = [*part.glob("checkpoint-*")]
+    whole = [folder for folder in found_there if (folder / RECORD_FILE).is_file()]
+    # Shards of other processes in it would be taken for those of its next writing.
+    for cut_off in set(found_there).difference(whole):
+        shutil.rmtree(cut_off, ignore_errors=True)
     if not whole:
         return None
     newest = max(whole, key=lambda folder: int(folder.name.rsplit("-", 1)[1]))

@@ -19,7 +19,7 @@ from dissensus.reward.model_record import RECORD_FILE, ModelRecord, left_record,
 from dissensus.reward.notices import report
 from dissensus.reward.objectives import objective_of
 from dissensus.reward.serving.reward_model import preference_logits
-from dissensus.reward.serving.score import score_texts
+from dissensus.reward.serving.score import OutOfMemoryError, memory_reported, score_texts
 from dissensus.reward.text.backbone import model_file
 from dissensus.reward.text.encode import Style
 from dissensus.reward.text.train_data import TrainingData
@@ -64,23 +64,30 @@ class Start:
     ) -> LengthSlope | None:
         """Fit the slope of the length covariate, beside what the loaded model says of the pairs.
 
-        Weights that are ``sharded`` cannot be scored with before training, and keep the slope that they had.
+        Where weights will be ``sharded`` and no device holds them whole, the slope stays what it was.
         """
         if not config.adds_length:
             return None
         if not self.has_reward:
             return LengthSlope.fit(data.targets)
         own = self.length_slope or 0.0
-        if sharded:
-            report(
-                f"{self.name}: sharded weights cannot be scored before training, so length begins with {own:+.3f} * "
-                "log(characters of the response), as in its reward; held-out labels alone correct it"
-            )
-            return LengthSlope(own, 0.0)
         pairs = len(data.texts)
         rows = np.unique(np.linspace(0, pairs - 1, min(_SCORED, pairs)).astype(np.int64))
         texts, places = np.unique(data.texts[rows], return_inverse=True)
-        outputs = score_texts(model.to(best_device()), layout, data.encoded, rows=texts)
+        try:
+            with memory_reported("a whole model on one device"):
+                outputs = score_texts(model.to(best_device()), layout, data.encoded, rows=texts)
+        except OutOfMemoryError:
+            if not sharded:
+                raise
+            report(
+                f"{self.name}: no device holds it whole, so length begins with {own:+.3f} * log(characters of the "
+                "response), as in its reward; held-out labels alone correct it"
+            )
+            return LengthSlope(own, 0.0)
+        finally:
+            if sharded:
+                model.to("cpu")
         gap = preference_logits(objective_of(config), outputs[places.reshape(-1, 2)])
         chosen = np.zeros(pairs, dtype=bool)
         chosen[rows] = True

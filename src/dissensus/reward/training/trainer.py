@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from types import MethodType
 from typing import Any
 
@@ -23,6 +24,7 @@ from dissensus.reward.objectives.losses import pair_losses
 from dissensus.reward.serving.score import memory_reported
 from dissensus.reward.text.batches import PairBatches
 from dissensus.reward.training.layer_rates import LayerRates
+from dissensus.reward.training.sharding import holds_shards, read_shards
 
 WRITE_FAILURES = (OSError, RuntimeError, SafetensorError)
 """What saving weights raises on a full disk: the system's error, torch's, or that of safetensors."""
@@ -94,6 +96,8 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
             micro_batches = inputs["micro_batches"]
             for i, micro_batch in enumerate(micro_batches):
                 alone = i < len(micro_batches) - 1
+                # DeepSpeed would take a step after each backward pass.
+                self.accelerator.gradient_state.sync_gradients = not alone
                 with self.accelerator.no_sync(model) if alone else nullcontext():
                     with self.compute_loss_context_manager():
                         loss = self.compute_loss(model, micro_batch, num_items_in_batch=inputs["pairs"])
@@ -188,6 +192,19 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
             super()._save(output_dir, state_dict)
         finally:
             self.model.__dict__.pop("save_pretrained", None)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if holds_shards(resume_from_checkpoint) and not self.is_fsdp_enabled:
+            read_shards(resume_from_checkpoint, self.accelerator, model or self.model)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None or self.is_fsdp_enabled or not holds_shards(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        read_shards(checkpoint, self.accelerator, self.model, self.optimizer)
+        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / "scheduler.pt", weights_only=True))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         try:
