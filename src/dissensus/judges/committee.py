@@ -49,7 +49,6 @@ class Committee:
         self._config = config
         self._encoder = encoder
         self._progress = progress
-        self._row = {pair_id: row for row, pair_id in enumerate(self._pairs.ids)}
         self._labels, self._groups = self._pairs.labels, self._pairs.groups
         self._folds = self._deal()
         self._check_labels()
@@ -64,7 +63,7 @@ class Committee:
         """Let the members vote, one member's pairs after the other's."""
         asked: dict[tuple[int, int], list[int]] = {}
         for question in questions:
-            row = self._row[question.pair.id]
+            row = self._pairs.row(question.pair.id)
             asked.setdefault((int(self._folds[row]), question.sample), []).append(row)
         if not asked.keys() <= self._members.keys():
             self._train({member for _, member in asked})

@@ -11,6 +11,7 @@ import os
 import tempfile
 import weakref
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -100,6 +101,13 @@ class PairTexts:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def row(self, pair_id: str) -> int:
+        """The row of a pair: a search, as a dict of a million ids takes 70 MB."""
+        row = bisect_left(self.ids, pair_id)
+        if row == len(self.ids) or self.ids[row] != pair_id:
+            raise KeyError(pair_id)
+        return row
+
     def written(self) -> Iterator[bytes]:
         """Read each pair as JSON: id, group, label, prompt and both responses."""
         for start, end in zip(self._starts.tolist(), self._ends.tolist(), strict=True):
@@ -117,7 +125,8 @@ class Differences:
 
     def __init__(self, pairs: PairTexts, encoder: FeatureSource, *, progress: bool) -> None:
         """Encode each distinct text, so many at once."""
-        hashes = np.array([hash(side) for pair in pairs for side in _sides(pair)], dtype=np.int64)
+        sides = (hash(side) for pair in pairs for side in _sides(pair))
+        hashes = np.fromiter(sides, np.int64, count=2 * len(pairs))
         _, first, number = np.unique(hashes, return_index=True, return_inverse=True)
         place = np.empty(first.size, dtype=np.int64)
         place[np.argsort(first)] = np.arange(first.size)  # in the order in which texts come
