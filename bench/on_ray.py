@@ -258,7 +258,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="Some thousands of pairs.")
     parser.add_argument("--json", type=Path, help="Write the rows here.")
-    parser.add_argument("--only", nargs="+", choices=("committee", "tiny", "keys"), default=("committee", "tiny", "keys"))
+    parser.add_argument(
+        "--only", nargs="+", choices=("committee", "tiny", "keys"), default=("committee", "tiny", "keys")
+    )
     parser.add_argument("--pairs", type=int, default=100_000, metavar="N", help="Of the committee.")
     parser.add_argument("--tiny", type=int, default=100_000, metavar="N", help="Pairs of the tiny model.")
     parser.add_argument("--keys", type=int, default=10_000_000, metavar="N")
@@ -270,7 +272,10 @@ def main() -> None:
     print(about, f"python {' '.join(sys.argv)}", sep="\n")
     os.environ.update(ENVIRONMENT)
     rows = []
-    print(f"{'case':10} {'pairs':>10}  {'how':12} {'seconds':>8} {'pairs/s':>8} {'steady':>8} {'driver MB':>9}", flush=True)
+    print(
+        f"{'case':10} {'pairs':>10}  {'how':12} {'seconds':>8} {'pairs/s':>8} {'steady':>8} {'driver MB':>9}",
+        flush=True,
+    )
     for name in given.only:
         for row in keys(sizes[name]) if name == "keys" else judge(name, sizes[name]):
             rows.append(row)

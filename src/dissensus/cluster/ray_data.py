@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
 import socket
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -85,7 +88,10 @@ class Pool:
         context.target_max_block_size = 1  # of Ray's blocks each holds one of ours: what a worker that dies takes along
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
+        home = str(Path.cwd())  # paths are meant from there, and a cluster's processes begin elsewhere
+
         def blocks(batch: Any) -> Iterator[dict[str, list[Any]]]:
+            _go_to(home)
             for part in batch["id"]:
                 for name, block in read(int(part)):
                     yield {"name": [name], "block": [block]}
@@ -96,7 +102,7 @@ class Pool:
         )
         data = data.map_batches(
             _Worker,
-            fn_constructor_kwargs={"make": worker, "given": dict(given)},
+            fn_constructor_kwargs={"make": worker, "given": dict(given), "home": home},
             batch_size=1,
             num_cpus=self.cpus,
             num_gpus=self.gpus or None,
@@ -112,11 +118,12 @@ class Pool:
 class _Worker:
     """A worker as Ray Data calls it."""
 
-    def __init__(self, make: type, given: dict[str, Any]) -> None:
+    def __init__(self, make: type, given: dict[str, Any], home: str) -> None:
+        _go_to(home)
         try:
             self._worker = make(**given)
-        except DissensusError as error:  # raised when there is a block: Ray would make a worker again and again
-            self._worker = _Error(type(error).__name__, f"{error} (on {socket.gethostname()})")
+        except (DissensusError, OSError) as error:  # raised when there is a block: Ray would make workers for ever
+            self._worker = _Error.of(error)
 
     def __call__(self, batch: Any) -> dict[str, list[Any]]:
         from ray import cloudpickle
@@ -124,8 +131,8 @@ class _Worker:
         worker = self._worker
         try:
             result = worker if isinstance(worker, _Error) else worker(str(batch["name"][0]), bytes(batch["block"][0]))
-        except DissensusError as error:
-            result = _Error(type(error).__name__, f"{error} (on {socket.gethostname()})")
+        except (DissensusError, OSError) as error:
+            result = _Error.of(error)
         return {"result": [cloudpickle.dumps(result)]}  # type: ignore[no-untyped-call]
 
 
@@ -135,6 +142,18 @@ class _Error:
 
     kind: str
     message: str
+
+    @classmethod
+    def of(cls, error: DissensusError | OSError) -> _Error:
+        """Describe an error, with the machine that it is of."""
+        host = socket.gethostname()
+        if isinstance(error, DissensusError):
+            return cls(type(error).__name__, f"{error} (on {host})")
+        name = error.filename or tempfile.gettempdir()
+        remedy = "make room there, or set TMPDIR to another folder" if error.errno == errno.ENOSPC else "check it"
+        return cls(
+            "OutputError", f"{name}: {error.strerror or error} on {host}; {remedy}, and run the same command again"
+        )
 
     @staticmethod
     def raised(result: bytes) -> Any:
@@ -150,7 +169,15 @@ class _Error:
         raise (JudgeError if kind is MissingDependencyError else kind)(found.message)
 
 
+def _go_to(home: str) -> None:
+    with suppress(OSError):  # only whole paths are found here
+        os.chdir(home)
+
+
 def _of_ours(error: Exception) -> DissensusError:
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, DissensusError):  # of a task that reads
+        return cause
     lines = [line for line in str(error).splitlines() if line.strip()]
     return JudgeError(
         f"Ray gave up: {lines[-1] if lines else type(error).__name__}; what is done is kept, run the same command again"
