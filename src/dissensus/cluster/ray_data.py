@@ -6,6 +6,7 @@ import errno
 import logging
 import math
 import os
+import re
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,9 @@ from dissensus.settings import Option, Settings
 
 _READING = 0.1
 """Processors that a task takes which reads pairs: fewer than a worker, so that it is not made one with it."""
+_SECONDS = 5.0
+"""In which a cluster has to answer."""
+_HOST_AND_PORT = re.compile(r"(?:ray://)?(?P<host>[^/]+):(?P<port>\d{1,5})")
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -206,6 +210,7 @@ def pool(workers: Workers, *, takes_gpu: bool) -> Iterator[Pool]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     try:
         if address:
+            _check_there(address)
             ray.init(address, **quiet)
         else:
             own = (workers.workers or 1) * workers.worker_cpus
@@ -220,6 +225,12 @@ def pool(workers: Workers, *, takes_gpu: bool) -> Iterator[Pool]:
         yield _room(workers, takes_gpu)
     finally:
         ray.shutdown()
+
+
+def _check_there(address: str) -> None:
+    """Raise OSError where nobody listens at HOST:PORT: Ray tries for minutes, and says so again and again."""
+    if match := _HOST_AND_PORT.fullmatch(address):
+        socket.create_connection((match["host"].strip("[]"), int(match["port"])), timeout=_SECONDS).close()
 
 
 def _room(workers: Workers, takes_gpu: bool) -> Pool:
