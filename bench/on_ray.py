@@ -1,6 +1,6 @@
 """Judging on Ray: what it costs, what it gains, and what is left of a run in which a worker, a node and the driver die.
 
-    python bench/on_ray.py [--quick] [--json FILE] [--only CASE ...] [--pairs N] [--tiny N] [--keys N]
+    python bench/on_ray.py [--quick] [--json FILE] [--only CASE ...] [--ways WAY ...] [--pairs N] [--tiny N] [--keys N]
 
 A cluster of three nodes (``ray.cluster_utils.Cluster``) on this machine, each with one processor, and two workers. The
 cases:
@@ -20,13 +20,12 @@ import argparse
 import json
 import os
 import platform
-import resource
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,6 +46,7 @@ KILLS = ((0.1, "worker"), (0.3, "node"), (0.6, "driver"))
 """At which share of the blocks what is killed."""
 ENVIRONMENT = {
     **{"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"},
+    "RAY_raylet_start_wait_time_s": "120",  # of a busy machine
     **{"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"},
     "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]),
 }
@@ -78,7 +78,13 @@ def drive(name: str, pairs: str, store: str, address: str, workers: int) -> None
     where = Workers(engine="ray", ray_address=address, workers=workers) if workers else None
     summary = run(JUDGES[name](), pair_file(pairs), Path(store), progress=False, workers=where)
     summary.check_complete()
-    print(json.dumps({"judge": summary.judge, "made": summary.tally.made, "reused": summary.tally.reused}))
+    print(json.dumps({"judge": summary.judge, "made": summary.tally.made, "peak": peak()}))
+
+
+def peak() -> float:
+    """The peak of this process's resident memory, in MB; that of its parent, which it is made from, does not count."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 @contextmanager
@@ -101,25 +107,22 @@ def start(name: str, folder: Path, store: Path, address: str = "", workers: int 
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder)
 
 
-def end(child: subprocess.Popen[bytes]) -> tuple[dict[str, Any], float]:
-    """Wait for a driver; returns what it says, and the peak of its resident memory in MB."""
-    assert child.stdout is not None
-    said = child.stdout.read().decode()
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
+def end(child: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """Wait for a driver; returns what it says."""
+    said = child.communicate()[0].decode()
     if child.returncode:
         raise SystemExit(f"a driver failed: {said[-3000:]}")
-    return json.loads(said.splitlines()[-1]), usage.ru_maxrss / 1024
+    return dict(json.loads(said.splitlines()[-1]))
 
 
 def timed(name: str, folder: Path, store: Path, *where: Any) -> dict[str, Any]:
     """Judge into a store; returns seconds in all, those between the first block and the last, and the driver's peak."""
     began, load = time.perf_counter(), os.getloadavg()[0]
-    said, peak = end(start(name, folder, store, *where))
+    said = end(start(name, folder, store, *where))
     seconds = time.perf_counter() - began
     ends = sorted(path.stat().st_mtime for path in blocks(store))
     steady = (len(ends) - 1) / (ends[-1] - ends[0]) * BLOCK if len(ends) > 1 else None
-    return {"seconds": seconds, "steady": steady, "peak": peak, "load": load, **said}
+    return {"seconds": seconds, "steady": steady, "load": load, **said}
 
 
 def blocks(store: Path) -> list[Path]:
@@ -144,9 +147,9 @@ def killed(name: str, folder: Path, store: Path, found: Any, total: int) -> dict
             driver.kill()
             driver.wait()
         done.append(f"{what} after {len(blocks(store))}")
-    said, peak = end(start(name, folder, store, found.address, WORKERS))
+    said = end(start(name, folder, store, found.address, WORKERS))
     seconds = time.perf_counter() - began
-    return {"seconds": seconds, "steady": None, "peak": peak, "kills": ", ".join(done), **said}
+    return {"seconds": seconds, "steady": None, "kills": ", ".join(done), **said}
 
 
 def kill_node(found: Any) -> None:
@@ -212,19 +215,21 @@ def compare(name: str, one: dict[str, Any], many: dict[str, Any]) -> str:
     return f"{len(one['rows']):,} rows equal to the bit"
 
 
-def judge(name: str, n: int) -> Iterator[dict[str, Any]]:
+def judge(name: str, n: int, ways: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Run a case; yields its rows."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         scale.make_committee(folder, n)
-        found = {"one process": timed(name, folder, folder / "one.db")}
-        yield {"case": name, "pairs": n, "how": "one process", **found["one process"]}
-        expected = answers(name, folder / "one.db", found["one process"]["judge"])
-        for count in (1, WORKERS):
+        one = timed(name, folder, folder / "one.db")
+        yield {"case": name, "pairs": n, "how": "one process", **one}
+        expected = answers(name, folder / "one.db", one["judge"])
+        for count in sorted(int(way) for way in ways if way != "kills"):
             with cluster() as nodes:
                 took = timed(name, folder, folder / f"{count}.db", nodes.address, count)
             same = compare(name, expected, answers(name, folder / f"{count}.db", took["judge"]))
             yield {"case": name, "pairs": n, "how": f"workers: {count}", **took, "same": same}
+        if "kills" not in ways:
+            return
         with cluster() as nodes:
             took = killed(name, folder, folder / "killed.db", nodes, -(-n // BLOCK))
         same = compare(name, expected, answers(name, folder / "killed.db", took["judge"]))
@@ -237,8 +242,8 @@ def keys(n: int) -> Iterator[dict[str, Any]]:
         subprocess.run([sys.executable, "-c", f"import on_ray; on_ray.make_keys({temporary!r}, {n})"], check=True)
         command = [sys.executable, "-c", f"import on_ray; on_ray.read_keys({temporary!r})"]
         began = time.perf_counter()
-        said, peak = end(subprocess.Popen(command, stdout=subprocess.PIPE))
-    yield {"case": "keys", "pairs": n, "how": "driver", "seconds": time.perf_counter() - began, "peak": peak, **said}
+        said = end(subprocess.Popen(command, stdout=subprocess.PIPE))
+    yield {"case": "keys", "pairs": n, "how": "driver", "seconds": time.perf_counter() - began, **said}
 
 
 def make_keys(folder: str, n: int) -> None:
@@ -248,10 +253,10 @@ def make_keys(folder: str, n: int) -> None:
 
 
 def read_keys(folder: str) -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before = peak()
     found = _known(Path(folder, "none.db"), ShardFolder(folder))
     assert np.all(found[1:] >= found[:-1])
-    print(json.dumps({"made": len(found), "idle": before}))
+    print(json.dumps({"made": len(found), "idle": before, "peak": peak()}))
 
 
 def main() -> None:
@@ -261,6 +266,7 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", choices=("committee", "tiny", "keys"), default=("committee", "tiny", "keys")
     )
+    parser.add_argument("--ways", nargs="+", choices=("1", "2", "kills"), default=("1", "2", "kills"))
     parser.add_argument("--pairs", type=int, default=100_000, metavar="N", help="Of the committee.")
     parser.add_argument("--tiny", type=int, default=100_000, metavar="N", help="Pairs of the tiny model.")
     parser.add_argument("--keys", type=int, default=10_000_000, metavar="N")
@@ -277,7 +283,7 @@ def main() -> None:
         flush=True,
     )
     for name in given.only:
-        for row in keys(sizes[name]) if name == "keys" else judge(name, sizes[name]):
+        for row in keys(sizes[name]) if name == "keys" else judge(name, sizes[name], given.ways):
             rows.append(row)
             steady = f"{row['steady']:8,.0f}" if row.get("steady") else " " * 8
             print(
