@@ -46,7 +46,6 @@ KILLS = ((0.1, "worker"), (0.3, "node"), (0.6, "driver"))
 """At which share of the blocks what is killed."""
 ENVIRONMENT = {
     **{"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"},
-    "RAY_raylet_start_wait_time_s": "120",  # of a busy machine
     **{"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"},
     "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]),
 }
