@@ -215,8 +215,13 @@ def pool(workers: Workers, *, takes_gpu: bool) -> Iterator[Pool]:
         else:
             own = (workers.workers or 1) * workers.worker_cpus
             ray.init(num_cpus=math.ceil(max(own, os.cpu_count() or 1)) + 1, include_dashboard=False, **quiet)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # Ray raises plain ones, too
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if not address:
+            raise ConfigError(
+                f"--engine ray: no cluster of this machine came to be ({reason}); try again when the machine is less "
+                "busy, or start one with 'ray start --head' and name its address (--ray-address)"
+            ) from error
         raise ConfigError(
             f"--ray-address {address}: no Ray cluster is there ({reason}); start one with 'ray start --head' and name "
             "its address, or leave it out (RAY_ADDRESS, too) for one of this machine"
