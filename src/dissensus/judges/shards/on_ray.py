@@ -9,6 +9,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from dissensus.cluster.blocks import DEATHS, LAST_DEATHS, Beginnings, Block, blocks_by_prompt, dealt
-from dissensus.cluster.places import ShardFolder
+from dissensus.cluster.places import ShardFolder, is_address
 from dissensus.cluster.ray_data import Workers, pool
 from dissensus.errors import ConfigError, JudgeError
 from dissensus.files.database_url import StorePlace
+from dissensus.files.locks import sole_writer
 from dissensus.hashing import short_digest
 from dissensus.judges.base import JudgeSettings, Material
 from dissensus.judges.position_bias import position_bias
@@ -177,13 +179,15 @@ def judge_on_ray(
         ConfigError: the cluster is not there, the judge is none for several workers, or a part was asked for.
         JudgeError: a worker cannot judge. What was answered is kept.
         InputError: a shard is damaged or of a newer version.
-        OutputError: a shard cannot be written.
+        OutputError: a shard cannot be written, or another process has this judge judge into this folder.
     """
     started = time.monotonic()
     if isinstance(pairs, PartOf):
         raise ConfigError("--part: parts are for machines that share nothing; leave it out with --engine ray")
     folder = _folder_of(store, shards)
-    with pool(workers, takes_gpu=settings.takes_gpu) as found:
+    notes = short_digest(json.dumps(settings.deciding(), sort_keys=True, default=str))
+    here = nullcontext() if is_address(folder.place) else sole_writer(Path(folder.place, _NOTES, notes))
+    with here, pool(workers, takes_gpu=settings.takes_gpu) as found:
         import ray
 
         known = ray.put(_known(store, folder))
@@ -192,7 +196,7 @@ def judge_on_ray(
             "pairs": pairs,
             "material": replace(material, progress=False),
             "place": str(folder),
-            "notes": short_digest(json.dumps(settings.deciding(), sort_keys=True, default=str)),
+            "notes": notes,
             "run": uuid.uuid4().hex[:12],
             "known": [known],
             "about": {"engine": {**settings.engine(), "ray": ray.__version__}},
