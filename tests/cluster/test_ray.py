@@ -1,5 +1,6 @@
 """A judge and a reward model on a Ray cluster say what one process says, whatever dies on the way."""
 
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from dissensus.cli import group
-from dissensus.cluster.blocks import PIECES, Beginnings, Block, blocks_by_prompt
+from dissensus.cluster.blocks import PIECES, Beginnings, Block, blocks_by_prompt, dealt
 from dissensus.cluster.places import ShardFolder
 from dissensus.cluster.ray_data import Workers, pool
 from dissensus.errors import ConfigError, DissensusError
@@ -17,6 +18,7 @@ from dissensus.judges.kinds import CombinedSettings, VotesSettings
 from dissensus.judges.language.settings import ServerSettings
 from dissensus.judges.progress_display import Tally
 from dissensus.judges.store.store import JudgmentStore
+from dissensus.parts import Part
 from dissensus.records import Pair
 from dissensus.simulate import SimulationConfig, simulate
 from dissensus.steps import judge as step
@@ -140,20 +142,14 @@ class TestOnRay:
         assert not (tmp_path / "many.jsonl.part").exists()
 
 
-def test_no_cluster_is_a_line(monkeypatch):
+def test_no_cluster_is_a_line_at_once(monkeypatch):
     ray = pytest.importorskip("ray")
-
-    def refused(*_, **__):
-        raise ConnectionError("nobody answers\nand so on")
-
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", refused)
-    with (
-        pytest.raises(
-            ConfigError, match=r"no Ray cluster is there .nobody answers.; start one with 'ray start --head'"
-        ),
-        pool(Workers(engine="ray", ray_address="10.0.0.1:6379"), takes_gpu=False),
-    ):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    said = r"no Ray cluster is there .*refused.*; start one with 'ray start --head'"
+    nobody = Workers(engine="ray", ray_address=f"127.0.0.1:{port}")
+    with pytest.raises(ConfigError, match=said), pool(nobody, takes_gpu=False):
         pass
 
 
@@ -188,14 +184,31 @@ def test_a_prompt_is_in_one_block_and_every_pair_in_one():
 def test_a_beginning_without_an_end_is_a_death(tmp_path, place):
     folder = ShardFolder(str(tmp_path) if place == "folder" else f"memory://{tmp_path.name}")
     block, first = Block.of(PAIRS[:3]), Beginnings(folder, "run-1")
-    first.end(first.begin(block), block, {"found": 1})
+    with first.begun(block):
+        first.end(block, {"found": 1})
     assert (first.deaths(block), first.ended(block)) == (0, {"found": 1})
     second = Beginnings(folder, "run-2")
     assert second.ended(block) is None  # what another run counted was printed there
-    second.begin(block)
-    second.begin(block)
-    assert second.deaths(block) == 2
+    with pytest.raises(OSError, match="full"), second.begun(block):
+        raise OSError("full")
+    assert second.deaths(block) == 0
+    killed = [second.begun(block), second.begun(block)]
+    for one in killed:
+        one.__enter__()
+    assert second.deaths(block) == first.deaths(block) == 2
+    second.forgive(block)
+    assert first.deaths(block) == 0
     assert (first.say("mode", "exact"), second.say("mode", "sample")) == ("exact", "exact")
+
+
+def test_each_pair_of_a_part_is_in_one_pile_and_those_of_a_prompt_together():
+    seen = []
+    for part in (Part(1, 2), Part(2, 2)):
+        piles = list(dealt(filter(part.has, PAIRS), part, 3))
+        assert len(piles) == 3
+        seen += piles
+    assert sorted(pair.id for pile in seen for pair in pile) == sorted(pair.id for pair in PAIRS)
+    assert sum(len({pair.prompt for pair in pile}) for pile in seen) == len({pair.prompt for pair in PAIRS})
 
 
 def test_counts_of_workers_are_added():

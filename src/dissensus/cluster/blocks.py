@@ -1,7 +1,8 @@
 """Blocks of pairs, each of which one worker does, and what is known of how often one was begun.
 
 A worker that dies takes its block with it. The block is begun again elsewhere; one that was begun `DEATHS` times and
-never ended is taken apart, down to the pair that ends whoever takes it.
+never ended is taken apart, down to the pair that ends whoever takes it. A driver or a node that is killed leaves the
+same notes, so a single pair is given up only after `LAST_DEATHS` beginnings of its own.
 """
 
 from __future__ import annotations
@@ -9,17 +10,23 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from dissensus.cluster.places import ShardFolder
+from dissensus.errors import DissensusError, OutputError
 from dissensus.hashing import digest_of, framed_digest
 from dissensus.messages import content_id, plain_text
+from dissensus.parts import Part, index_of
 from dissensus.records import Pair
 
 DEATHS = 3
 """Workers that a block may cost."""
+LAST_DEATHS = 2
+"""Workers that a single pair may cost, when its block is taken apart."""
 PIECES = 8
 """Into which a block is taken apart that cost so many."""
 
@@ -68,10 +75,34 @@ def blocks_by_prompt(pairs: Iterable[Pair], size: int) -> Iterator[Block]:
         yield Block.of(block)
 
 
+def dealt(pairs: Iterable[Pair], part: Part, count: int) -> Iterator[list[Pair]]:
+    """Deal the pairs of a part into so many piles, a prompt's into one, and yield pile after pile; they lie on disk.
+
+    Raises:
+        OutputError: the temporary folder cannot take them.
+    """
+    with ExitStack() as stack:
+        try:
+            piles = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(count)]
+            for pair in pairs:
+                pile = piles[(index_of(pair, part.count * count) - 1) % count]
+                pile.write(pair.model_dump_json().encode() + b"\n")
+            for pile in piles:
+                pile.seek(0)
+        except OSError as error:
+            raise OutputError(
+                f"{tempfile.gettempdir()}: pairs cannot be dealt into blocks there ({error.strerror}); make room, or "
+                "set TMPDIR to another folder"
+            ) from error
+        for pile in piles:
+            yield [Pair.model_validate_json(line) for line in pile]
+
+
 class Beginnings:
     """Which blocks were begun and what came of them: small files that are written once.
 
-    A beginning without an end is a worker that died, in whichever run; what came of a block counts in its own run.
+    A beginning without an end is a worker that died, in whichever run; what came of a block counts in its own run. An
+    error is no death.
 
     Args:
         folder: where these files lie.
@@ -91,15 +122,27 @@ class Beginnings:
         begun = itertools.takewhile(self._folder.has, (f"{block.name}.{n}" for n in itertools.count()))
         return sum(not self._folder.has(f"{name}.ended") for name in begun)
 
-    def begin(self, block: Block) -> str:
-        """Note that a block is begun; returns the name of this beginning. Raises OutputError."""
+    @contextmanager
+    def begun(self, block: Block) -> Iterator[None]:
+        """Note that a block is begun, and that whoever began it did not die of it. Raises OutputError."""
         names = (f"{block.name}.{n}" for n in itertools.count())
-        return next(name for name in names if self._folder.put(name, b""))
-
-    def end(self, beginning: str, block: Block, result: Any) -> None:
-        """Note what came of a block, JSON-able. Raises OutputError."""
-        self._folder.put(f"{block.name}.of-{self._run}", json.dumps(result).encode())
+        beginning = next(name for name in names if self._folder.put(name, b""))
+        try:
+            yield
+        except BaseException:
+            with suppress(DissensusError):  # a full disk is full for this, too
+                self._folder.put(f"{beginning}.ended", b"")
+            raise
         self._folder.put(f"{beginning}.ended", b"")
+
+    def forgive(self, block: Block) -> None:
+        """Note that all who began a block have ended: the next run may try it again. Raises OutputError."""
+        for name in itertools.takewhile(self._folder.has, (f"{block.name}.{n}" for n in itertools.count())):
+            self._folder.put(f"{name}.ended", b"")
+
+    def end(self, block: Block, result: Any) -> None:
+        """Note what came of a block in this run, JSON-able. Raises OutputError."""
+        self._folder.put(f"{block.name}.of-{self._run}", json.dumps(result).encode())
 
     def ended(self, block: Block) -> Any:
         """Return what came of a block in this run; None where it has not ended."""

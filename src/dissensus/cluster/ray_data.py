@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
+import re
 import socket
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -18,6 +22,9 @@ from dissensus.settings import Option, Settings
 
 _READING = 0.1
 """Processors that a task takes which reads pairs: fewer than a worker, so that it is not made one with it."""
+_SECONDS = 5.0
+"""In which a cluster has to answer."""
+_HOST_AND_PORT = re.compile(r"(?:ray://)?(?P<host>[^/]+):(?P<port>\d{1,5})")
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -85,7 +92,10 @@ class Pool:
         context.target_max_block_size = 1  # of Ray's blocks each holds one of ours: what a worker that dies takes along
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
+        home = str(Path.cwd())  # paths are meant from there, and a cluster's processes begin elsewhere
+
         def blocks(batch: Any) -> Iterator[dict[str, list[Any]]]:
+            _go_to(home)
             for part in batch["id"]:
                 for name, block in read(int(part)):
                     yield {"name": [name], "block": [block]}
@@ -96,7 +106,7 @@ class Pool:
         )
         data = data.map_batches(
             _Worker,
-            fn_constructor_kwargs={"make": worker, "given": dict(given)},
+            fn_constructor_kwargs={"make": worker, "given": dict(given), "home": home},
             batch_size=1,
             num_cpus=self.cpus,
             num_gpus=self.gpus or None,
@@ -112,11 +122,12 @@ class Pool:
 class _Worker:
     """A worker as Ray Data calls it."""
 
-    def __init__(self, make: type, given: dict[str, Any]) -> None:
+    def __init__(self, make: type, given: dict[str, Any], home: str) -> None:
+        _go_to(home)
         try:
             self._worker = make(**given)
-        except DissensusError as error:  # raised when there is a block: Ray would make a worker again and again
-            self._worker = _Error(type(error).__name__, f"{error} (on {socket.gethostname()})")
+        except (DissensusError, OSError) as error:  # raised when there is a block: Ray would make workers for ever
+            self._worker = _Error.of(error)
 
     def __call__(self, batch: Any) -> dict[str, list[Any]]:
         from ray import cloudpickle
@@ -124,8 +135,8 @@ class _Worker:
         worker = self._worker
         try:
             result = worker if isinstance(worker, _Error) else worker(str(batch["name"][0]), bytes(batch["block"][0]))
-        except DissensusError as error:
-            result = _Error(type(error).__name__, f"{error} (on {socket.gethostname()})")
+        except (DissensusError, OSError) as error:
+            result = _Error.of(error)
         return {"result": [cloudpickle.dumps(result)]}  # type: ignore[no-untyped-call]
 
 
@@ -135,6 +146,18 @@ class _Error:
 
     kind: str
     message: str
+
+    @classmethod
+    def of(cls, error: DissensusError | OSError) -> _Error:
+        """Describe an error, with the machine that it is of."""
+        host = socket.gethostname()
+        if isinstance(error, DissensusError):
+            return cls(type(error).__name__, f"{error} (on {host})")
+        name = error.filename or tempfile.gettempdir()
+        remedy = "make room there, or set TMPDIR to another folder" if error.errno == errno.ENOSPC else "check it"
+        return cls(
+            "OutputError", f"{name}: {error.strerror or error} on {host}; {remedy}, and run the same command again"
+        )
 
     @staticmethod
     def raised(result: bytes) -> Any:
@@ -150,7 +173,15 @@ class _Error:
         raise (JudgeError if kind is MissingDependencyError else kind)(found.message)
 
 
+def _go_to(home: str) -> None:
+    with suppress(OSError):  # only whole paths are found here
+        os.chdir(home)
+
+
 def _of_ours(error: Exception) -> DissensusError:
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, DissensusError):  # of a task that reads
+        return cause
     lines = [line for line in str(error).splitlines() if line.strip()]
     return JudgeError(
         f"Ray gave up: {lines[-1] if lines else type(error).__name__}; what is done is kept, run the same command again"
@@ -179,12 +210,18 @@ def pool(workers: Workers, *, takes_gpu: bool) -> Iterator[Pool]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     try:
         if address:
+            _check_there(address)
             ray.init(address, **quiet)
         else:
             own = (workers.workers or 1) * workers.worker_cpus
             ray.init(num_cpus=math.ceil(max(own, os.cpu_count() or 1)) + 1, include_dashboard=False, **quiet)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # Ray raises plain ones, too
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if not address:
+            raise ConfigError(
+                f"--engine ray: no cluster of this machine came to be ({reason}); try again when the machine is less "
+                "busy, or start one with 'ray start --head' and name its address (--ray-address)"
+            ) from error
         raise ConfigError(
             f"--ray-address {address}: no Ray cluster is there ({reason}); start one with 'ray start --head' and name "
             "its address, or leave it out (RAY_ADDRESS, too) for one of this machine"
@@ -193,6 +230,12 @@ def pool(workers: Workers, *, takes_gpu: bool) -> Iterator[Pool]:
         yield _room(workers, takes_gpu)
     finally:
         ray.shutdown()
+
+
+def _check_there(address: str) -> None:
+    """Raise OSError where nobody listens at HOST:PORT: Ray tries for minutes, and says so again and again."""
+    if match := _HOST_AND_PORT.fullmatch(address):
+        socket.create_connection((match["host"].strip("[]"), int(match["port"])), timeout=_SECONDS).close()
 
 
 def _room(workers: Workers, takes_gpu: bool) -> Pool:

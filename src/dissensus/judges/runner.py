@@ -229,13 +229,13 @@ def ask_model(
         stored=store.judges().get(judge.name, 0),
         mode=config.mode,
         cost=spent(store, *counted).cost,
-        nothing_judged=_nothing_judged(judge.name, tally, store),
+        nothing_judged=nothing_judged(judge.name, tally, store),
         most_tokens=config.max_tokens,
         bias=position_bias(store, judge.name, **at),
     )
 
 
-def _nothing_judged(judge: str, tally: Tally, store: JudgmentStore) -> str:
+def nothing_judged(judge: str, tally: Tally, store: JudgmentStore) -> str:
     """Say why a run leaves the store without any verdict of its judge; empty where there is one, or nobody asked."""
     if not tally.wanted or tally.elsewhere or store.has_verdict(judge):
         return ""

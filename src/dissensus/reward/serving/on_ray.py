@@ -84,7 +84,13 @@ class ScoringWorker:
                 f"{len(block.pairs)} pairs from {block.pairs[0].id!r} on: {DEATHS} workers that scored them died; give "
                 f"workers more memory, or a shorter --max-length; then remove {self._folder}/{_NOTES}, and run again"
             )
-        beginning, given, cut = self._blocks.begin(block), self._scoring, list[Shortened]()
+        with self._blocks.begun(block):
+            found = self._scored(block)
+            self._blocks.end(block, found)
+        return found
+
+    def _scored(self, block: Block) -> dict[str, Any]:
+        given, cut = self._scoring, list[Shortened]()
         predictions = self._model.predict(
             block.pairs, name=given.name, seed=given.seed, calibrated=given.calibrated, debias=given.debias, lost=cut
         )
@@ -93,9 +99,7 @@ class ScoringWorker:
             path = Path(temporary, "window.parquet")
             write_records(path, predictions)
             self._folder.put(file, path.read_bytes())
-        found = {"file": file, "rows": len(predictions), "cut": astuple(cut[0])}
-        self._blocks.end(beginning, block, found)
-        return found
+        return {"file": file, "rows": len(predictions), "cut": astuple(cut[0])}
 
 
 def predict_on_ray(
