@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from dissensus.cluster.blocks import DEATHS, LAST_DEATHS, Beginnings, Block, blocks_by_prompt, dealt
-from dissensus.cluster.places import ShardFolder, is_address
+from dissensus.cluster.places import ShardFolder
 from dissensus.cluster.ray_data import Workers, pool
 from dissensus.errors import ConfigError, JudgeError
 from dissensus.files.database_url import StorePlace
@@ -35,6 +35,7 @@ from dissensus.judges.store.attempts import spent
 from dissensus.judges.store.store import JudgmentStore
 from dissensus.judges.summary import Summary
 from dissensus.parts import Part, PartOf
+from dissensus.places.addresses import is_address
 
 if TYPE_CHECKING:
     from dissensus.records import Pair
