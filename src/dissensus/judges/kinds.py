@@ -111,7 +111,7 @@ class GraphSettings(JudgeSettings):
 class VotesSettings(JudgeSettings):
     """People's votes on each pair, but for one that became its label."""
 
-    reads_votes = True
+    streams = reads_votes = True
 
     name: Literal["votes"] = "votes"
     label_is_a_vote: Annotated[
@@ -119,7 +119,7 @@ class VotesSettings(JudgeSettings):
     ] = None
     """Whether the label is one of the votes, and so is left out of them; as the pairs say unless given."""
 
-    def open(self, pairs: Sequence[Pair], material: Material) -> HumanVotes:
+    def open(self, pairs: Iterable[Pair], material: Material) -> HumanVotes:
         """Take the votes of the pairs."""
         from dissensus.judges.votes import HumanVotes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -23,7 +24,7 @@ class HumanVotes:
     """
 
     def __init__(self, pairs: Iterable[Pair], *, label_is_a_vote: bool | None = None) -> None:
-        self._votes: dict[str, list[Label]] = {}
+        self._votes: dict[str, tuple[Label, ...]] = {}
         left_out = counted_whole = 0
         for pair in pairs:
             is_a_vote = bool(pair.label_is_a_vote if label_is_a_vote is None else label_is_a_vote)
@@ -58,10 +59,10 @@ class HumanVotes:
             yield Judgment(pair_id=question.pair.id, judge=self.name, sample=question.sample, choice=vote, reply=vote)
 
 
-def _remaining(pair: Pair, *, label_is_a_vote: bool) -> list[Label]:
+def _remaining(pair: Pair, *, label_is_a_vote: bool) -> tuple[Label, ...]:
     """List the pair's votes without the label's, in a fixed order: who voted first decides nothing."""
     if pair.votes is None:
-        return []
+        return ()
     counts: dict[Label, int] = {"a": pair.votes.a, "b": pair.votes.b, "tie": pair.votes.tie}
     if label_is_a_vote and pair.label is not None:
         if not counts[pair.label]:
@@ -71,4 +72,11 @@ def _remaining(pair: Pair, *, label_is_a_vote: bool) -> list[Label]:
                 "--label-is-no-vote"
             )
         counts[pair.label] -= 1
-    return [vote for vote, count in counts.items() for _ in range(count)]
+    return _listed(counts["a"], counts["b"], counts["tie"])
+
+
+@functools.cache
+def _listed(a: int, b: int, tie: int) -> tuple[Label, ...]:
+    """List votes; those of a million pairs are of a few kinds."""
+    counts: tuple[tuple[Label, int], ...] = (("a", a), ("b", b), ("tie", tie))
+    return tuple(vote for vote, count in counts for _ in range(count))
