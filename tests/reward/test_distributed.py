@@ -31,13 +31,21 @@ ZERO = {
     "ACCELERATE_DEEPSPEED_ZERO3_SAVE_16BIT_MODEL": "true",
     "DS_ACCELERATOR": "cpu",
 }
-SETTINGS = {"ddp": {}, "fsdp": FSDP, "zero": ZERO}
+SETTINGS = {"ddp": {}, "fsdp": FSDP, "zero": ZERO, "four-ddp": {}, "four-fsdp": FSDP, "four-zero": ZERO}
+"""By kind; of four processes, and of two."""
 RUNS = {
     "ddp": {"bert": ("tiny_bert", None), "llama": ("tiny_llama", None), "bert-lora": ("tiny_bert", 2)},
     "fsdp": {"llama": ("tiny_llama", None), "llama-lora": ("tiny_llama", 2)},
     "zero": {"llama-lora": ("tiny_llama", 2)},
+    "four-ddp": {"llama": ("tiny_llama", None)},
+    "four-fsdp": {"llama": ("tiny_llama", None)},
+    "four-zero": {"llama": ("tiny_llama", None)},
 }
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("distributed"),
+    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +77,7 @@ def folder(configs, some, tiny_bert, tmp_path_factory) -> Path:
     jobs = [
         {
             "settings": SETTINGS[kind],
+            "processes": 4 if kind.startswith("four") else 2,
             "pairs": str(folder / "pairs.jsonl"),
             "runs": [
                 [config.model_dump(mode="json"), str(folder / name)]
@@ -96,7 +105,7 @@ def folder(configs, some, tiny_bert, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("name", [f"{kind}-{name}" for kind, runs in RUNS.items() for name in runs])
-def test_two_processes_train_what_one_does(name, folder, configs, some, pairs, tmp_path):
+def test_several_processes_train_what_one_does(name, folder, configs, some, pairs, tmp_path):
     train(some, configs[name], tmp_path / "one", progress=False)
     one, two = log_of(tmp_path / "one"), log_of(folder / name)
     assert len(one) == len(two) > 4
